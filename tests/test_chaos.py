@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -25,11 +26,16 @@ from consumers.replaying.run import ScoringSetup
 from consumers.settings import Settings
 from consumers.topics import ensure_topics
 from stream import KafkaTransport, MemoryTransport, Record, Transport, attach
+from stream.services import EmbeddedBroker
 from tests.replays import RULES, SPEC, Brightness, blinking, work_off
+from tests.servers import needs_proc, server_of
 from tests.videos import write_video
+from tests.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[1]
 START_US = 1_700_000_000_000_000
+#: What happens where nothing is said in one transaction.
+DOUBLED = {"doubled", "events_doubled"}
 CAMERAS = ["camera-0", "camera-1"]  # one on each of two partitions
 
 
@@ -207,6 +213,24 @@ def killable(address: str, settings: Settings, instance: str | None) -> Killed:
     return Killed(command, subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL))
 
 
+def recorded(film: Path, settings: Settings) -> list[Record]:
+    """The segments of all cameras, as an agent would send them."""
+    memory = MemoryTransport()
+    ensure_topics(memory, settings.topics)
+    for camera in CAMERAS:
+        send(film, memory, settings, camera)
+    return sorted(memory.read(memory.offsets(settings.topics.segments)), key=lambda record: record.offset)
+
+
+def trickle(records: list[Record], transport: Transport, over: threading.Event) -> None:
+    producer = transport.producer()
+    for record in records:
+        producer.send(record.topic, record.key or b"", record.headers, record.value or b"")
+        over.wait(0.06)
+    producer.flush()
+    producer.close()
+
+
 def test_workers_that_are_killed_lose_nothing_and_say_nothing_twice(
     chaos_judge, apache_broker, topics_prefix, film, tmp_path
 ):
@@ -216,21 +240,7 @@ def test_workers_that_are_killed_lose_nothing_and_say_nothing_twice(
     # One is a static member of its group, the other is not.
     workers = [killable(apache_broker.address, settings, instance) for instance in (None, "a")]
     chance, over = random.Random(1), threading.Event()
-    memory = MemoryTransport()
-    ensure_topics(memory, settings.topics)
-    for camera in CAMERAS:
-        send(film, memory, settings, camera)
-    records = sorted(memory.read(memory.offsets(settings.topics.segments)), key=lambda record: record.offset)
-
-    def trickle() -> None:
-        producer = transport.producer()
-        for record in records:
-            producer.send(record.topic, record.key or b"", record.headers, record.value or b"")
-            over.wait(0.06)
-        producer.flush()
-        producer.close()
-
-    sender = threading.Thread(target=trickle)
+    sender = threading.Thread(target=trickle, args=(recorded(film, settings), transport, over))
     judge = judge_of(chaos_judge, settings, transport, tmp_path)
     try:
         sender.start()
@@ -249,3 +259,36 @@ def test_workers_that_are_killed_lose_nothing_and_say_nothing_twice(
             worker.process.kill()
             worker.process.wait()
     assert differences == {}
+
+
+@pytest.mark.slow
+@needs_proc
+def test_an_embedded_broker_that_is_killed_again_and_again_loses_nothing(chaos_judge, topics_prefix, film, tmp_path):
+    settings = settings_of(topics_prefix)
+    settings = settings.model_copy(update={"worker": settings.worker.model_copy(update={"guarantee": "at-least-once"})})
+    over = threading.Event()
+    with EmbeddedBroker(max_bytes=100_000_000) as broker:
+        transport = KafkaTransport(broker.address)
+        ensure_topics(transport, settings.topics)
+        sender = threading.Thread(target=trickle, args=(recorded(film, settings), transport, over))
+        judge = judge_of(chaos_judge, settings, transport, tmp_path)
+        worker = killable(broker.address, settings, None)
+        try:
+            sender.start()
+            chance = random.Random(2)
+            for _ in range(6):
+                time.sleep(chance.uniform(0.3, 1.5))
+                os.kill(server_of(broker), signal.SIGKILL)
+                assert eventually(lambda: broker.ended() is not None)
+                broker.again()
+            over.set()
+            sender.join()
+            deadline = time.monotonic() + 60
+            while (found := judge.judge(CAMERAS).differences.keys() - DOUBLED) and time.monotonic() < deadline:
+                time.sleep(0.5)
+            assert worker.process.poll() is None
+        finally:
+            over.set()
+            worker.process.kill()
+            worker.process.wait()
+    assert found == set()

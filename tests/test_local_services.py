@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,13 +19,13 @@ from redis import Redis
 
 from consumers.settings import RunSettings, Settings
 from consumers.setup import services as room
-from consumers.setup.services import Services, open_services
+from consumers.setup.services import HUNG_SECONDS, Services, open_services
 from stream import KafkaTransport, ServiceError, Topic
-from stream.services import EmbeddedBroker, EmbeddedRedis, Service
+from stream.services import EmbeddedBroker, EmbeddedRedis
 from stream.services.groups import without_lost_leader
+from tests.servers import keeper_of, needs_proc, server_of
 from tests.waiting import eventually
 
-needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 MEGABYTE = 1_000_000
 RECORD = 250_000
 
@@ -42,14 +43,6 @@ def ports(monkeypatch, nobody_at_the_usual_places) -> tuple[int, int]:
     monkeypatch.setattr(room, "KAFKA_PORT", found[0])
     monkeypatch.setattr(room, "REDIS_PORT", found[1])
     return found
-
-
-def server_of(service: Service) -> int:
-    """The process of the server that a service keeps."""
-    assert service._running is not None
-    keeper = service._running[1]._process.pid
-    (server,) = Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()
-    return int(server)
 
 
 def resident_megabytes(process: int | str) -> float:
@@ -191,17 +184,104 @@ def test_losses_are_told_once_and_with_what_to_do(ports, monkeypatch):
         assert services.news() == []
 
 
-def test_redis_that_ended_is_started_again_where_it_was_and_once_a_minute_at_most():
+@needs_proc
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
+def test_redis_that_ended_or_hangs_is_started_again_where_it_was_and_so_often_at_most(fault):
     with EmbeddedRedis() as redis:
-        services = Services("127.0.0.1:1", redis.address, [], (redis,))
+        services = Services("127.0.0.1:1", redis.address, [], (redis,), _max_revivals=2)
         assert (services.news(), services.failure()) == ([], None)
-        for again in (True, False):
-            Redis.from_url(services.redis).shutdown(nosave=True)
-            assert eventually(lambda: redis.ended() is not None)
-            lines = services.news()
-            assert [line.count("ended by itself with status 0; ") for line in lines] == [1] * again
+        for again in (True, True, False):
+            os.kill(server_of(redis), fault)
+            if fault == signal.SIGKILL:
+                assert eventually(lambda: redis.ended() is not None)
+            services._revived_at[redis.name] = deque(t - HUNG_SECONDS for t in services._revived_at[redis.name])
+            lines = services.news(redis_silent=HUNG_SECONDS + 1 if fault == signal.SIGSTOP else 0.0)
+            assert [line.count("ended by itself with status -9; ") + line.count(" hung: ") for line in lines] == [
+                1
+            ] * again
             assert (services.failure() is None) is again
             assert redis.address == services.redis
+            if again:
+                assert Redis.from_url(services.redis).ping()
+
+
+@needs_proc
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_broker_that_ended_or_hangs_is_started_again_and_nothing_is_lost(fault):
+    with EmbeddedBroker(max_bytes=64 * MEGABYTE) as broker:
+        services = Services(broker.address, "", [], (broker,))
+        transport = KafkaTransport(broker.address)
+        transport.ensure_topics([Topic("it", 1)])
+        consumer = transport.consumer(["it"], "readers")
+        heard: list[bytes] = []
+
+        def hears(count: int) -> bool:
+            for record in consumer.poll(0.5).records:
+                heard.append(record.value)
+                consumer.commit({(record.topic, record.partition): record.offset + 1})
+            return len(heard) >= count
+
+        producer = transport.producer()
+        for number in range(3):
+            producer.send("it", b"key", [], b"%d" % number)
+            producer.flush()
+            assert eventually(lambda number=number: hears(number + 1), 20)
+            os.kill(server_of(broker), fault)
+            if fault == signal.SIGKILL:
+                assert eventually(lambda: broker.ended() is not None)
+            services._revived_at.clear()
+            (line,) = services.news(kafka_silent=HUNG_SECONDS + 1 if fault == signal.SIGSTOP else 0.0)
+            assert line.endswith("it was started again and nothing is lost")
+            # It has not been asked again yet.
+            assert services.news(kafka_silent=HUNG_SECONDS + 2) == []
+            assert services.failure() is None
+        assert heard == [b"0", b"1", b"2"]
+        consumer.close()
+
+
+@pytest.mark.slow
+@needs_proc
+def test_apache_kafka_with_a_folder_is_started_again_and_knows_what_it_did(tmp_path):
+    if (reason := ApacheBroker.missing()) is not None:
+        pytest.skip(reason)
+    with ApacheBroker(tmp_path / "data") as broker:
+        services = Services(broker.address, "", [], (broker,))
+        transport = KafkaTransport(broker.address)
+        transport.ensure_topics([Topic("it", 1)])
+        producer = transport.producer()
+        producer.send("it", b"key", [], b"before")
+        producer.flush()
+        os.kill(server_of(broker), signal.SIGKILL)
+        assert eventually(lambda: broker.ended() is not None)
+        (line,) = services.news()
+        assert line.endswith("it was started again and nothing is lost")
+        producer.send("it", b"key", [], b"after")
+        producer.flush()
+        producer.close()
+        assert [each.value for each in transport.read({("it", 0): (0, 2)})] == [b"before", b"after"]
+
+
+@needs_proc
+def test_a_broker_that_hangs_and_would_have_lost_all_has_failed():
+    with EmbeddedBroker() as broker:
+        services = Services(broker.address, "", [], (broker,))
+        assert services.news(kafka_silent=HUNG_SECONDS - 1) == []
+        assert services.failure() is None
+        assert services.news(kafka_silent=HUNG_SECONDS + 1) == []
+        assert services.failure() == f"{broker.name} on {broker.address} hung: no answer for 30 s"
+
+
+@needs_proc
+def test_a_server_whose_keeper_was_killed_is_no_orphan_and_another_one_has_its_place():
+    with EmbeddedRedis() as redis:
+        services = Services("", redis.address, [], (redis,))
+        server = server_of(redis)
+        os.kill(keeper_of(redis), signal.SIGKILL)
+        assert eventually(lambda: redis.ended() is not None)
+        assert eventually(lambda: not Path(f"/proc/{server}").exists())
+        (line,) = services.news()
+        assert "its keeper's status -9" in line
+        assert Redis.from_url(services.redis).ping()
 
 
 # -- where they listen
@@ -265,10 +345,11 @@ def test_a_server_that_dies_is_noticed_with_its_reason():
 
 @pytest.mark.slow
 @needs_proc
-def test_up_prints_addresses_and_ends_with_code_1_when_the_broker_dies(tmp_path):
+def test_up_prints_addresses_starts_a_broker_again_and_ends_with_code_1_where_it_dies_too_often(tmp_path):
     port, redis_port = free_port(), free_port()
     command = [sys.executable, "-u", "-m", "consumers.cli", "up", "--port", str(port), "--redis-port", str(redis_port)]
     environment = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    environment["CLIPLINE_RUN__MAX_RESTARTS"] = "1"
     with subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -278,12 +359,11 @@ def test_up_prints_addresses_and_ends_with_code_1_when_the_broker_dies(tmp_path)
             assert f"export CLIPLINE_KAFKA=127.0.0.1:{port}\n" in lines
             assert f"export CLIPLINE_REDIS=redis://127.0.0.1:{redis_port}/0\n" in lines
             assert any("clipline run" in line for line in lines)
-            (server,) = [
-                int(each.name)
-                for each in Path("/proc").glob("[0-9]*")
-                if _works_in(each, tmp_path) and b"tansu" in (each / "cmdline").read_bytes()
-            ]
-            os.kill(server, signal.SIGKILL)
+            first = _broker_in(tmp_path)
+            os.kill(first, signal.SIGKILL)
+            assert process.stderr is not None
+            assert "it was started again and nothing is lost" in process.stderr.readline()
+            os.kill(_broker_in(tmp_path), signal.SIGKILL)
             output, errors = process.communicate(timeout=10)
         finally:
             process.kill()
@@ -291,6 +371,15 @@ def test_up_prints_addresses_and_ends_with_code_1_when_the_broker_dies(tmp_path)
     assert "embedded broker (Tansu)" in errors
     assert "ended by itself with status -9" in errors
     assert "Traceback" not in output + errors
+
+
+def _broker_in(folder: Path) -> int:
+    (server,) = [
+        int(each.name)
+        for each in Path("/proc").glob("[0-9]*")
+        if _works_in(each, folder) and b"tansu" in (each / "cmdline").read_bytes()
+    ]
+    return server
 
 
 def _works_in(process: Path, folder: Path) -> bool:

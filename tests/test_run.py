@@ -270,7 +270,8 @@ def test_without_workers_only_the_agent_is_started(tmp_path):
 def test_pictures_of_events_are_made_where_that_is_wanted_and_possible(
     tmp_path, monkeypatch, enabled, missing, children
 ):
-    monkeypatch.setattr("consumers.running.run.NO_PICTURES", missing)
+    for room in ("children", "run"):
+        monkeypatch.setattr(f"consumers.running.{room}.NO_PICTURES", missing)
     given = {"pictures": {"enabled": enabled}, "metrics": {"port": 9400}, "dashboard": {"enabled": False}}
     settings = Settings.model_validate(given)
     services = Services("127.0.0.1:9092", "redis://127.0.0.1:6379/0", [])
@@ -284,7 +285,8 @@ def test_pictures_of_events_are_made_where_that_is_wanted_and_possible(
     ("missing", "words"), [("", "dashboard at http://127.0.0.1:8320/ "), ("x", "no dashboard (x; ")]
 )
 def test_the_api_is_served_beside_it_where_that_is_possible(tmp_path, monkeypatch, missing, words):
-    monkeypatch.setattr("consumers.running.run.NO_DASHBOARD", missing)
+    for room in ("children", "run"):
+        monkeypatch.setattr(f"consumers.running.{room}.NO_DASHBOARD", missing)
     services = Services("127.0.0.1:9092", "redis://127.0.0.1:6379/0", [])
     specs = specs_of(services, Settings(), {}, "hub")
     assert [spec.is_needed for spec in specs if spec.name == "dashboard"] == ([] if missing else [False])
@@ -466,15 +468,20 @@ def server(run: Run, words: str) -> int:
 
 @pytest.mark.slow
 @needs_proc
-def test_redis_alone_is_started_again_and_a_broker_takes_everything_with_it_and_is_said_first(tmp_path):
-    settings = '[cameras.dead]\nurl = "rtsp://127.0.0.1:1/cam"\n[run]\nservices = "embedded"\nworkers = 0\n'
+def test_servers_that_die_are_started_again_alone_and_too_often_take_everything_with_them(tmp_path):
+    settings = (
+        '[cameras.dead]\nurl = "rtsp://127.0.0.1:1/cam"\n[run]\nservices = "embedded"\nworkers = 0\nmax_restarts = 1\n'
+    )
     with running(tmp_path, settings) as run:
         run.until("dead: connecting")
         (agent,) = run.pids("running.child agent")
-        redis = server(run, "valkey-server")
+        redis, broker = server(run, "valkey-server"), server(run, "broker --cluster-id")
         os.kill(redis, signal.SIGKILL)
         assert "it was started again" in run.until("embedded Redis (Valkey) on redis://127.0.0.1:")
         assert server(run, "valkey-server") != redis
+        os.kill(broker, signal.SIGKILL)
+        assert "it was started again and nothing is lost" in run.until("embedded broker (Tansu) on 127.0.0.1:")
+        assert server(run, "broker --cluster-id") != broker
         assert run.pids("running.child agent") == [agent]
         before = len(run.lines)
         os.kill(server(run, "broker --cluster-id"), signal.SIGKILL)
@@ -484,4 +491,36 @@ def test_redis_alone_is_started_again_and_a_broker_takes_everything_with_it_and_
         assert said[1] == "ending"
         assert "what was on the embedded broker is gone" in said[-1]
         run.until("Ctrl-C ends everything", after=before)
+        assert run.end() == 0
+
+
+@pytest.mark.slow
+@needs_proc
+def test_an_agent_and_a_worker_that_hang_are_replaced_and_a_broker_that_hangs_too(tmp_path):
+    film = write_video(tmp_path / "film.mp4", 300, **QUICK)
+    settings = f"""
+        [cameras.gate]
+        url = "{film}"
+        loop = true
+        [run]
+        services = "embedded"
+        [worker]
+        model = "movenet-motion"
+        [metrics]
+        stuck_seconds = 40
+    """
+    with running(tmp_path, settings) as run:
+        kafka = run.until("Kafka at ").partition("Kafka at ")[2].partition(",")[0]
+        run.until("gate: live")
+        for name in ("agent", "worker"):
+            (pid,) = run.pids(f"running.child {name}")
+            os.kill(pid, signal.SIGSTOP)
+            run.until("it hung (no sign of life for 10 s) and was killed, see ", times=1 + (name == "worker"))
+            assert eventually(lambda name=name, pid=pid: run.pids(f"running.child {name}") not in ([], [pid]), 10)
+        before = len(run.lines)
+        os.kill(server(run, "broker --cluster-id"), signal.SIGSTOP)
+        run.until("hung: no answer for 30 s; it was started again and nothing is lost", after=before, seconds=90)
+        run.until("is back, after", after=before)
+        seen = stored_predictions(kafka)
+        assert eventually(lambda: stored_predictions(kafka) > seen, 60)
         assert run.end() == 0

@@ -112,9 +112,7 @@ class Services:
         reason = service.ended()
         # One that was just started again has not been asked yet.
         if reason is None and silent_seconds > HUNG_SECONDS and (not times or now - times[-1] > HUNG_SECONDS):
-            reason = self._hung = (
-                f"{service.name} on {service.address} has not answered for {HUNG_SECONDS:g} s: it hung"
-            )
+            reason = self._hung = f"{service.name} on {service.address} hung: no answer for {HUNG_SECONDS:g} s"
         while times and now - times[0] > self._window_seconds:
             times.popleft()
         # Who writes Redis builds it anew.

@@ -50,7 +50,8 @@ def up(
     """Run a Kafka broker and a Redis server here, until Ctrl-C.
 
     Prints their addresses. The embedded broker keeps everything in memory, and of video only what
-    run.broker_max_megabytes allows: the oldest goes first. Ends with exit code 1 when a server dies.
+    run.broker_max_megabytes allows: the oldest goes first. A server that dies or hangs is started again;
+    ends with exit code 1 where that cannot be.
 
     \b
     Examples:
@@ -59,8 +60,10 @@ def up(
     Apache Kafka (after `make kafka`), which keeps topics over restarts:
       clipline up --broker apache --data ./kafka-data
     """
+    from consumers.outputs.outages import watch_kafka, watch_redis, watching
     from consumers.settings import load_settings
     from consumers.setup.services import open_services
+    from stream import KafkaAddress
 
     settings = load_settings(settings_file)
     if broker is None:
@@ -82,9 +85,12 @@ def up(
         console.print()
         console.print("Next: `clipline run` there watches the cameras of clipline.toml")
         console.print("(`clipline init` writes one). Ctrl-C here stops both servers.", style="dim")
-        while not stop.wait(_WATCH_SECONDS):
-            for line in services.news():
-                errors.print(line, style="yellow", soft_wrap=True)
-            if (reason := services.failure()) is not None:
-                errors.print(f"clipline: {reason}", style="red", soft_wrap=True)
-                raise typer.Exit(1)
+        broker_watch = watch_kafka(KafkaAddress(services.kafka), lambda _: None)
+        redis_watch = watch_redis(services.redis, lambda _: None)
+        with watching(broker_watch, redis_watch):
+            while not stop.wait(_WATCH_SECONDS):
+                for line in services.news(broker_watch.seconds, redis_watch.seconds):
+                    errors.print(line, style="yellow", soft_wrap=True)
+                if (reason := services.failure()) is not None:
+                    errors.print(f"clipline: {reason}", style="red", soft_wrap=True)
+                    raise typer.Exit(1)

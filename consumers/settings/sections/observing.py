@@ -39,6 +39,6 @@ class MetricsSettings(Section):
         120.0,
         gt=0,
         le=86_400,
-        description="Seconds without a sign of life from its main loop after which a process counts as stuck (/livez). "
-        "Waiting for a broker that is away is none.",
+        description="Seconds without a sign of life from its main loop after which a process counts as stuck: /livez "
+        "says so, and `clipline run` ends it and starts it again. Waiting for a broker that is away does not count.",
     )
