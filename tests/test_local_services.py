@@ -21,7 +21,7 @@ from consumers.settings import RunSettings, Settings
 from consumers.setup import services as room
 from consumers.setup.services import HUNG_SECONDS, Services, open_services
 from stream import KafkaTransport, ServiceError, Topic
-from stream.services import EmbeddedBroker, EmbeddedRedis
+from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis
 from stream.services.groups import without_lost_leader
 from tests.servers import keeper_of, needs_proc, server_of
 from tests.waiting import eventually
