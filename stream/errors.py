@@ -22,7 +22,7 @@ from typing import Final, Literal
 _MAX_REASON: Final = 1000
 #: Why a record is no segment: of another kind or version; with headers that contradict; cut off or changed; in order,
 #: and no pictures come of it; compressed as nobody here can read.
-SegmentFault = Literal["foreign", "malformed", "damaged", "undecodable", "unreadable"]
+SegmentFault = Literal["foreign", "malformed", "damaged", "undecodable", "unreadable", "fatal"]
 
 
 class StreamError(Exception):

@@ -2,7 +2,8 @@
 
     python -m tests.brightness_worker ADDRESS SETTINGS
 
-It scores by brightness, keeps nothing, and ends at SIGTERM as `clipline work` does.
+It scores by brightness, keeps nothing, and ends at SIGTERM as `clipline work` does. `DIES_OF=CAMERA/SEQUENCE` in its
+environment names a segment of which it dies when it decodes it.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import os
 import signal
 import sys
 import threading
+from typing import Any
 
 import numpy as np
 
+from consumers.live import decode_queue
 from consumers.live.worker import Worker
 from consumers.rules.rule import Rule
 from consumers.settings import Settings
@@ -33,10 +36,23 @@ class Brightness(WholeClips):
         return np.stack([1 - light, light], axis=1)
 
 
+def die_of(name: str) -> None:
+    settle = decode_queue._settle
+
+    def dies(task: Any, *arguments: Any) -> None:
+        if f"{task.segment.camera}/{task.segment.sequence}" == name:
+            os.kill(os.getpid(), signal.SIGKILL)
+        settle(task, *arguments)
+
+    decode_queue._settle = dies
+
+
 def main() -> None:
     address, settings = sys.argv[1:]
     # Members learn of one another at once; or as in earnest, where that is what is measured.
     kafka_consumer.HEARTBEATS_PER_SESSION = int(os.environ.get("HEARTBEATS_PER_SESSION", "40"))
+    if "DIES_OF" in os.environ:
+        die_of(os.environ["DIES_OF"])
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     worker = Worker(KafkaTransport(address), Brightness(), SPEC, RULES, Settings.model_validate_json(settings))

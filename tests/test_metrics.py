@@ -28,6 +28,7 @@ from consumers.records.states.process import ProcessInfo
 from consumers.running import run as run_module
 from consumers.running.attaching import attach_camera
 from consumers.running.child import METRICS_PORT
+from consumers.running.children import specs_of
 from consumers.running.ending import Ending
 from consumers.running.monitoring import monitors
 from consumers.running.monitoring.endpoint import endpoint
@@ -288,7 +289,7 @@ def test_each_process_of_a_run_has_a_port_of_its_own():
         {"metrics": {"port": 9400}, "run": {"workers": 2}, "dashboard": {"enabled": False}}
     )
     services = SimpleNamespace(kafka="k:1", redis="redis://r", is_embedded=False)
-    specs = run_module._specs(services, settings, {}, "hub")
+    specs = specs_of(services, settings, {}, "hub")
     assert [(s.name, s.environment.get(METRICS_PORT)) for s in specs] == [
         ("agent", "9400"), ("worker-1", "9401"), ("worker-2", "9402"), ("pictures", None)
     ]  # fmt: skip

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import uuid
 from collections.abc import Sequence
 from typing import Protocol
 
 from consumers.records.dead_letter import DeadLetter
 from consumers.records.event import Event
+from consumers.records.group_keys import transactional_id
 from consumers.records.load_change import LoadChange
 from consumers.records.prediction import Prediction
-from consumers.settings import TopicSettings
-from stream import Publisher
+from consumers.settings import TopicSettings, WorkerSettings
+from stream import Publisher, Transport
 
 from .pipeline import Outcome, ScoredWindow
+
+log = logging.getLogger(__name__)
 
 
 class Outbox(Protocol):
@@ -63,3 +68,16 @@ class TopicOutbox:
 
 def _predictions(outcomes: Sequence[Outcome]) -> list[Prediction]:
     return [step.prediction for step in outcomes if isinstance(step, ScoredWindow)]
+
+
+def publisher_name(transport: Transport, settings: WorkerSettings) -> str | None:
+    """Under which a worker makes transactions; None without."""
+    if settings.guarantee == "at-least-once":
+        return None
+    if not transport.is_transactional:
+        log.warning(
+            "this broker keeps no transactions: after a kill, predictions and events may come again, with the "
+            "same ids (at least once)"
+        )
+    group, instance = settings.group, settings.instance
+    return f"{group}-{uuid.uuid4()}" if instance is None else transactional_id(group, instance)

@@ -16,9 +16,9 @@ Results may then come again after a kill, with the same ids.
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import time
-import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import wait
@@ -26,13 +26,12 @@ from dataclasses import replace
 from typing import Final
 
 from consumers.records.event import Event
-from consumers.records.group_keys import transactional_id
 from consumers.rules.book import RuleBook, as_book
 from consumers.rules.rule import Rule
 from consumers.rules.topic import RulesWatch
 from consumers.settings import Settings
 from consumers.topics import ensure_topics
-from stream import EVERYTHING, BrokerError, ClipSpec, Effort, Gpu, Partition, Record, Segment, SegmentError, Transport
+from stream import EVERYTHING, BrokerError, ClipSpec, Effort, Gpu, Partition, Record, Segment, Transport
 
 from .decode_queue import DecodeQueue
 from .effort import arrivals
@@ -42,12 +41,13 @@ from .features import Scorer
 from .figures.measures import Measures
 from .figures.snapshot import WorkerSnapshot
 from .handover.commit_pace import CommitPace
+from .handover.in_hand import InHandNotes
 from .handover.segments_watch import SegmentsWatch
 from .handover.starting import GroupStart
 from .handover.state_topic import StateTopic
 from .handover.taking_over import TakingOver
 from .intake import Intake, partition_of
-from .outbox import TopicOutbox
+from .outbox import TopicOutbox, publisher_name
 from .pipeline import FeedEnd, Outcome, Window
 from .silence import SilenceWatch
 
@@ -174,7 +174,7 @@ class Worker:
         self._state = StateTopic(self._transport, self._topics, self._settings.group)
         watch = SegmentsWatch(self._state)
         start = GroupStart(self._transport, self._topics, self._settings.group, self._settings.start)
-        self._name, self._stop, self._told = self._transactional_name(), stop, told
+        self._name, self._stop, self._told = publisher_name(self._transport, self._settings), stop, told
         if self._rules_watch is not None:
             self._rules_watch.look()  # events that are taken up again may be of labels that only these rules name
         self._publisher = self._transport.publisher(self._name)
@@ -182,8 +182,9 @@ class Worker:
         self._consumer = self._transport.consumer(
             [self._topics.segments], self._settings.group, instance=self._settings.group_instance
         )
+        self._in_hand = InHandNotes(self._state.note, self._transport.producer())
         self._taking_over = TakingOver(
-            self._intake, self._consumer, self._state, start, self._pace, self._settings, self.say_where
+            self._intake, self._consumer, self._state, start, self._pace, self._settings, self.say_where, self._in_hand
         )
         self._queue: DecodeQueue[Record] = DecodeQueue(
             self._spec,
@@ -202,16 +203,18 @@ class Worker:
                     self._work_off()
                 self._close_idle_cameras()
                 watch.look(self._intake.taken.known)
-                if self._pace.due_in(is_busy=bool(len(self._queue))) <= 0:
+                if self._pace.due_in(is_busy=bool(len(self._queue))) <= 0 or self._has_taken_what_was_alone():
                     self._commit()
                 self._count_lag()
             self._commit()
+            self._in_hand.give_up(self._partitions)
             self._count_lag()
         finally:
             if self._rules_watch is not None:
                 self._rules_watch.close()
             self._queue.close()
             self._publisher.close()
+            self._in_hand.close()
             if for_good():
                 self._consumer.leave()
             self._consumer.close()
@@ -227,26 +230,15 @@ class Worker:
                 # A newer publisher of a name ends what the older one has open, for which others would wait.
                 self._transport.publisher(self._name).close()
 
-    def _transactional_name(self) -> str | None:
-        """Under which transactions are made; None without."""
-        if self._settings.guarantee == "at-least-once":
-            return None
-        if not self._transport.is_transactional:
-            log.warning(
-                "this broker keeps no transactions: after a kill, predictions and events may come again, with the "
-                "same ids (at least once)"
-            )
-        group, instance = self._settings.group, self._settings.instance
-        return f"{group}-{uuid.uuid4()}" if instance is None else transactional_id(group, instance)
-
     def _take_records(self) -> None:
         if self._consumer.is_rejoining:
             # The poll gives partitions up, and then the group refuses what was made of them.
             self._commit()
+            self._in_hand.give_up(self._partitions)
         full = self._queue.bytes > self._max_bytes
-        self._consumer.pause(self._intake.ledger.partitions if full else ())
+        self._consumer.pause(self._intake.ledger.partitions | self._in_hand.paused if full else self._in_hand.paused)
         wait = max(0.0, min(_IDLE_POLL_SECONDS, self._pace.due_in(is_busy=bool(len(self._queue)))))
-        polled = self._consumer.poll(0.0 if len(self._queue) else wait)
+        polled = self._consumer.poll(0.0 if len(self._queue) or self._in_hand.waiting else wait)
         begun: frozenset[Partition] = frozenset()
         if polled.revoked or polled.assigned:
             log.info("partitions given up: %s; taken: %s", _numbers(polled.revoked), _numbers(polled.assigned))
@@ -263,15 +255,30 @@ class Worker:
             partition = partition_of(record)
             if partition in begun:
                 continue  # it was read from elsewhere
-            if self._intake.ledger.repeats(partition, record.offset):
-                # A consumer that is behind the end begins at the start.
-                raise BrokerError(f"{partition[0]}[{partition[1]}] does not hold any more what was read of it")
-            if self._intake.ledger.skips(partition, record.offset):
-                self._note_deleted(partition)
-            self._intake.ledger.read(partition, record.offset)
-            plan = functools.partial(self._plan, record)
-            read, size = functools.partial(_segment, record), len(record.value or b"")
-            self._queue.put(record, read, record.where, size, plan=plan)
+            if self._in_hand.waits(partition) and not self._intake.is_accounted(record):
+                self._in_hand.waiting.append(record)
+            else:
+                self._in_hand.begin(partition)
+                self._decode(record)
+        if (alone := self._in_hand.next()) is not None:
+            self._decode(alone)
+
+    def _decode(self, record: Record) -> None:
+        """Have the next record of a partition decoded."""
+        partition = partition_of(record)
+        if self._intake.ledger.repeats(partition, record.offset):
+            # A consumer that is behind the end begins at the start.
+            raise BrokerError(f"{partition[0]}[{partition[1]}] does not hold any more what was read of it")
+        if self._intake.ledger.skips(partition, record.offset):
+            self._note_deleted(partition)
+        self._intake.ledger.read(partition, record.offset)
+        plan = functools.partial(self._plan, record)
+        self._queue.put(record, self._in_hand.reading(record), record.where, len(record.value or b""), plan=plan)
+
+    def _has_taken_what_was_alone(self) -> bool:
+        """Whether a record that was decoded alone, and what came of it, is only to be committed yet."""
+        alone = self._in_hand.alone
+        return alone is not None and all(record is not alone for record in self._queue)
 
     def _plan(self, record: Record, segment: Segment) -> tuple[list[int], Effort]:
         """How much is made of a segment."""
@@ -308,7 +315,7 @@ class Worker:
             return
         progress = self._consumer.progress()
         queued: dict[Partition, int] = {}
-        for record in self._queue:
+        for record in itertools.chain(self._queue, self._in_hand.waiting):
             queued.setdefault(partition_of(record), record.offset)
         known = {} if progress is None else progress
         worked_off = {partition: queued.get(partition, at) for partition, (at, _) in known.items()}
@@ -335,6 +342,8 @@ class Worker:
             ensure_topics(self._transport, self._topics)
             self._begin_again()
             return
+        if self._has_taken_what_was_alone():
+            self._in_hand.committed()
         now = time.monotonic()
         self.measures.transaction_seconds.observe(now - self._pace.taken_at)
         self._pace.committed(began, now)
@@ -370,6 +379,7 @@ class Worker:
         if not partitions:
             return
         self._intake.drop(partitions)
+        self._in_hand.drop(partitions)
         self._load.forget_all_but(self._intake.pipeline.cameras)
         self._queue.remove(lambda record: partition_of(record) in partitions)
         if partitions >= self._partitions:
@@ -378,14 +388,9 @@ class Worker:
 
     def _count_lag(self) -> None:
         unread = sum(self._consumer.lag().values())
-        self.lag, self.waiting = unread + self._intake.ledger.unacknowledged, unread + len(self._queue)
+        waiting = unread + len(self._in_hand.waiting)
+        self.lag, self.waiting = waiting + self._intake.ledger.unacknowledged, waiting + len(self._queue)
 
 
 def _numbers(partitions: frozenset[Partition]) -> str:
     return ", ".join(str(number) for _, number in sorted(partitions)) or "none"
-
-
-def _segment(record: Record) -> Segment:
-    if record.unreadable is not None:
-        raise SegmentError(record.where, record.unreadable, "unreadable")
-    return Segment.decode(record.key, record.headers, record.value, record.where)

@@ -3,6 +3,7 @@
     key                      value
     GROUP/CAMERA             a camera's windows, events and account; without a value where it is forgotten
     GROUP//NUMBER            up to where the records of a partition are accounted for
+    GROUP//NUMBER/hand       who has the partition in hand, see in_hand.py
     GROUP//start             where the group began, see starting.py
 
 Ids of cameras hold no slash; where the name of a group does, see records/group_keys.py. All that is known of a

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from consumers.records.fields import RecordError
 from consumers.settings import TopicSettings
-from stream import Partition, Publisher, Record, Transport
+from stream import Partition, Producer, Publisher, Record, Transport
 
+from .in_hand import InHand, decode_in_hand, encode_in_hand
 from .marks import Known, lost_tails
 from .progress import CameraProgress, PartitionProgress, decode_progress, encode_progress, progress_key
 
@@ -36,6 +37,13 @@ class StateTopic:
         self.anew: frozenset[int] = frozenset()
         #: Those that do not hold any more what was taken of them, and from which offset on.
         self.lost: Mapping[int, int] = {}
+        #: What workers noted of the partitions of the newest `read`, by number.
+        self.in_hand: Mapping[int, InHand] = {}
+
+    def note(self, producer: Producer, note: InHand) -> None:
+        """Send what is in hand, in no transaction: it is to be there if its sender dies."""
+        key, value = encode_in_hand(self._group, replace(note, topic_id=self._segments_id))
+        producer.send(self._topic, key, [], value, note.partition % self._partitions)
 
     def write(
         self,
@@ -69,7 +77,8 @@ class StateTopic:
         newest: dict[tuple[int, bytes | None], Record] = {}
         for record in self._transport.read_to_end({(self._topic, n % self._partitions) for n in sorted(numbers)}):
             newest[record.partition, record.key] = record
-        found = [each for record in newest.values() if (each := self._decode(record)) is not None]
+        found, noted = self._decoded(newest.values())
+        self.in_hand = {each.partition: each for each in noted if each.topic_id == self._segments_id}
         self.anew = frozenset(
             each.partition
             for each in found
@@ -107,15 +116,21 @@ class StateTopic:
         bounds = self._transport.offsets(self.segments)
         return lost_tails(self._transport, {p: each for p, each in known.items() if p in bounds}, bounds)
 
-    def _decode(self, record: Record) -> CameraProgress | PartitionProgress | None:
-        if record.value is None:
-            return None
-        try:
-            return decode_progress(self._group, record.key, record.value, record.where)
-        except RecordError as error:
-            self.unusable += 1
-            log.warning("state that cannot be used: what it is about begins anew (%s)", error)
-            return None
+    def _decoded(self, records: Iterable[Record]) -> tuple[list[CameraProgress | PartitionProgress], list[InHand]]:
+        known: list[CameraProgress | PartitionProgress] = []
+        noted: list[InHand] = []
+        for record in records:
+            if record.value is None:
+                continue
+            try:
+                if (note := decode_in_hand(self._group, record.key, record.value, record.where)) is not None:
+                    noted.append(note)
+                elif (each := decode_progress(self._group, record.key, record.value, record.where)) is not None:
+                    known.append(each)
+            except RecordError as error:
+                self.unusable += 1
+                log.warning("state that cannot be used: what it is about begins anew (%s)", error)
+        return known, noted
 
     def _at_most(self, progress: CameraProgress | PartitionProgress, end: int) -> CameraProgress | PartitionProgress:
         """Leave out what is said of offsets that the topic does not hold, or that are of another topic."""

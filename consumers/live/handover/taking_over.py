@@ -9,6 +9,7 @@ from consumers.settings import WorkerSettings
 from stream import Consumer, Partition
 
 from .commit_pace import CommitPace
+from .in_hand import InHandNotes
 from .starting import GroupStart, goes_on
 from .state_topic import StateTopic
 
@@ -25,11 +26,12 @@ class TakingOver:
         pace: CommitPace,
         settings: WorkerSettings,
         say_where: Callable[[str], None],
+        in_hand: InHandNotes,
     ) -> None:
         """`say_where` is told once where the group goes on, if it began before."""
         self._intake, self._consumer, self._state, self._start = intake, consumer, state, start
         self._pace, self._settings, self._say_where = pace, settings, say_where
-        self._has_said_where = False
+        self._in_hand, self._has_said_where = in_hand, False
 
     def restore(self, partitions: frozenset[Partition]) -> frozenset[Partition]:
         """Go on with partitions where another worker, or this one, stopped.
@@ -41,6 +43,7 @@ class TakingOver:
             return frozenset()
         progress, first_kept = self._state.read(partitions)
         self._intake.restore(self._state.segments, progress)
+        self._in_hand.restore(partitions, self._state.in_hand)
         lost = {p: self._state.lost[p[1]] for p in partitions if p[1] in self._state.lost}
         for partition, first in lost.items():
             self._intake.taken.lose_tail(partition, first)
