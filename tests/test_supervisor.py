@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -193,6 +194,26 @@ holds_the_lock()
     kept.supervisor.stop(0.5)
     assert "it hung (no sign of life for 2.0 s)" in kept.said[0]
     assert "in holds_the_lock" in kept.log.read_text()
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
+def test_a_process_ends_with_its_supervisor_whether_or_not_its_last_signs_of_life_were_heard(is_heard):
+    script = """
+from consumers.running.child import _Child
+child = _Child()
+child.pulse.begin()
+child.outlive_nobody()
+child.ending.stop.wait()
+"""
+    line, theirs = socket.socketpair()
+    with subprocess.Popen([sys.executable, "-c", script], stdin=theirs.fileno()) as process:
+        theirs.close()
+        line.recv(1, 0 if is_heard else socket.MSG_PEEK)
+        line.close()
+        try:
+            assert process.wait(10) == 0
+        finally:
+            process.kill()
 
 
 def test_time_in_which_the_supervisor_itself_stood_still_does_not_count():

@@ -7,6 +7,7 @@ life there.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import os
@@ -96,8 +97,10 @@ class _Child:
         threading.Thread(target=self._wait_for_parent, name="parent", daemon=True).start()
 
     def _wait_for_parent(self) -> None:
-        while os.read(0, 4096):
-            pass
+        # It is reset where our signs of life had not all been heard.
+        with contextlib.suppress(ConnectionResetError):
+            while os.read(0, 4096):
+                pass
         if self.ending.seconds is not None:
             self.ending.seconds = min(self.ending.seconds, ORPHAN_SECONDS)
         self.ending.ask(for_good=True)
