@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -9,7 +10,7 @@ import time
 
 import pytest
 
-from stream import KafkaTransport, Topic
+from stream import BrokerError, KafkaTransport, Topic
 from stream.broker.kafka import consumer as kafka_consumer
 from stream.services import EmbeddedBroker
 from tests.test_local_services import server_of
@@ -46,3 +47,24 @@ def test_a_member_of_a_group_waits_calmly_and_keeps_nothing_of_it(
     assert polls > _SECONDS / poll_seconds / 4
     assert spent < _SECONDS / 8
     assert kept < 2000  # a poll that waits in vain leaves some 50 with the vendor
+
+
+def test_a_producer_waits_calmly_for_a_connection_that_nobody_answers(topics_prefix: str) -> None:
+    with EmbeddedBroker() as broker:
+        transport = KafkaTransport(broker.address)
+        transport.ensure_topics([Topic(topics_prefix, 1)])
+        producer = transport.producer(_SECONDS)
+        producer.send(topics_prefix, b"camera", [], b"before")
+        producer.flush()
+        os.kill(server_of(broker), signal.SIGSTOP)
+        try:
+            producer.send(topics_prefix, b"camera", [], b"meanwhile")
+            spent = time.process_time()
+            # After half of its time the connection is given up, and another one made.
+            with contextlib.suppress(BrokerError):
+                producer.flush()
+            spent = time.process_time() - spent
+        finally:
+            os.kill(server_of(broker), signal.SIGCONT)
+        producer.close()
+    assert spent < _SECONDS / 12
