@@ -23,6 +23,7 @@ from .connection import CONNECT_TIMEOUT_SECONDS, FRAMING_BYTES, TOPIC_BYTES, map
 from .ends import Ends
 from .listener import Listener, forget_fetched_offsets
 from .membership import Named, fenced, keep_join, leave
+from .waiting import forget_waits, wait_calmly
 
 #: A member that is silent for so long is dead and its cameras go to others. The least that Apache Kafka allows by
 #: default; the embedded broker also waits half of it for further members before it hands out partitions.
@@ -87,6 +88,7 @@ class KafkaConsumer:
                 metrics_enabled=False,
             )
             keep_reading(self._consumer)
+            wait_calmly(self._consumer)
             self._named = Named(self._consumer, topics, _METADATA_SECONDS) if instance is not None else None
             self._ends_fetched = Ends(self._consumer)
             try:
@@ -143,6 +145,7 @@ class KafkaConsumer:
             if self._named is not None:
                 self._named.look()
             fetch_what_was_resumed(self._consumer)
+            forget_waits(self._consumer)
             try:
                 batches = self._consumer.poll(timeout_ms=int(timeout_seconds * 1000))
             except kafka_errors.FencedInstanceIdError:

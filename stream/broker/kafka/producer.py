@@ -13,6 +13,7 @@ from stream.headers import Headers
 
 from .address import KafkaAddress
 from .connection import CONNECT_TIMEOUT_SECONDS, TOPIC_BYTES, mapped, opened
+from .waiting import connect_calmly
 
 #: Bytes that a producer holds unacknowledged before `send` waits: kafka-python itself sets no bound.
 MAX_IN_FLIGHT_BYTES: Final = 64 * 1024 * 1024
@@ -141,6 +142,7 @@ def open_producer(address: KafkaAddress, **settings: Any) -> VendorProducer:
         metrics_enabled=False,
         **settings,
     )
+    connect_calmly(producer)
     return producer
 
 
