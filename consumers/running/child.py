@@ -7,9 +7,11 @@ life there.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -20,6 +22,7 @@ from typing import Final, Protocol
 from consumers.records.states.process import ProcessInfo
 from consumers.settings import ENVIRONMENT_PREFIX, Settings, SettingsError, load_settings
 from stream import BrokerError, StreamError
+from stream.services import signal_at_parents_end
 
 from .allocation import give_back_early
 from .ending import Ending
@@ -93,11 +96,14 @@ class _Child:
 
     def outlive_nobody(self) -> None:
         """End when standard input does, whatever this process is at by then."""
+        signal_at_parents_end(signal.SIGCONT)  # stopped by somebody, it would not see that
         threading.Thread(target=self._wait_for_parent, name="parent", daemon=True).start()
 
     def _wait_for_parent(self) -> None:
-        while os.read(0, 4096):
-            pass
+        # One that ends before it has heard our last sign of life resets the line: its end, too.
+        with contextlib.suppress(OSError):
+            while os.read(0, 4096):
+                pass
         if self.ending.seconds is not None:
             self.ending.seconds = min(self.ending.seconds, ORPHAN_SECONDS)
         self.ending.ask(for_good=True)
