@@ -204,6 +204,8 @@ def test_time_in_which_the_supervisor_itself_stood_still_does_not_count():
     line, theirs = socket.socketpair()
     with line, theirs:
         vigil = Vigil(line, 120, lambda: now[0])
+        theirs.send(b"\n")
+        assert vigil.hangs() is None
         now[0] = 3600
         assert vigil.hangs() is None
         for _ in range(14):
@@ -211,6 +213,43 @@ def test_time_in_which_the_supervisor_itself_stood_still_does_not_count():
             assert vigil.hangs() is None
         now[0] += 1
         assert vigil.hangs() == "no sign of life for 31 s"
+
+
+def test_a_process_that_has_said_nothing_yet_may_still_be_read_from_a_slow_disk():
+    now = [0.0]
+    line, theirs = socket.socketpair()
+    with line, theirs:
+        vigil = Vigil(line, 120, lambda: now[0])
+        for _ in range(60):
+            now[0] += 2
+            assert vigil.hangs() is None
+        now[0] += 2
+        assert vigil.hangs() == "no sign of life for 2 min 2 s"
+
+
+def test_a_process_that_was_stopped_for_a_while_is_not_stuck_when_it_goes_on(tmp_path):
+    then = """
+turned = time.monotonic()
+pulse.watch(lambda: "stuck" if time.monotonic() - turned > 3.5 else None)
+print("turning", flush=True)
+while True:
+    turned = time.monotonic()
+    time.sleep(0.2)
+    if time.monotonic() - turned > 3:
+        time.sleep(3)  # the rest of what it was at
+        print("went on", flush=True)
+"""
+    kept = alive(tmp_path, then)
+    (tmp_path / "now").touch()
+    kept.until(lambda: "turning" in kept.log.read_text())
+    (pid,) = kept.supervisor.pids().values()
+    os.kill(pid, signal.SIGSTOP)
+    deadline = time.monotonic() + 4.5
+    kept.until(lambda: time.monotonic() > deadline)
+    os.kill(pid, signal.SIGCONT)
+    kept.until(lambda: "went on" in kept.log.read_text() or kept.said != [])
+    kept.supervisor.stop(0.5)
+    assert kept.said == []
 
 
 def test_of_what_was_said_while_nobody_listened_the_newest_counts():
