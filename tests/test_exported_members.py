@@ -28,7 +28,10 @@ EXPORTS = {
         may_be_film open_gpu quiet_after recorded_order sample_file sample_pieces split_address token_of_command
         trace_headers trace_of what_is_there write_joined
     """,
-    services: "HOST ApacheBroker Condition EmbeddedBroker EmbeddedRedis Kept Plan Service holder is_taken",
+    services: (
+        "HOST ApacheBroker Condition EmbeddedBroker EmbeddedRedis Kept Plan Service holder is_taken "
+        "signal_at_parents_end"
+    ),
 }
 
 

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from tests.waiting import eventually
+
 SHOW = """
 import logging, sys
+from pathlib import Path
 from consumers.terminal.console import Output
-from consumers.terminal.lasting_run import LastingRun, last_words
+from consumers.terminal.lasting_run import LastingRun
 from consumers.terminal.run_view import LiveRun, PlainRun
 
 logging.basicConfig(format="%(message)s")
 console = Output()
-view = LastingRun(PlainRun(sys.stdout) if sys.argv[1] == "lines" else LiveRun(console))
-view.say("first")
-sys.stdin.readline()
-for number in range(2000):
-    view.say(f"line {number}")
-last_words(lambda: console.print("Everything has ended."))
+with LastingRun(PlainRun(sys.stdout) if sys.argv[1] == "lines" else LiveRun(console)) as view:
+    view.say("first")
+    sys.stdin.readline()
+    for number in range(2000 if len(sys.argv) == 2 else 4000):
+        view.say(f"line {number}")
+    if len(sys.argv) > 2:
+        logging.warning("logged")
+        Path(sys.argv[2]).touch()
+        sys.stdin.readline()
+view.end(lambda: console.print("Everything has ended."), 3)
 sys.exit(0)
 """
+#: fcntl's F_SETPIPE_SZ, of Linux.
+PIPE_SIZE = 1031
 FULL = Path("/dev/full")
 SHOWING = [sys.executable, "-c", SHOW]
 
@@ -41,6 +53,35 @@ def test_a_pipe_that_nobody_reads_any_more_is_said_once_and_ends_nothing(how):
         said = process.stderr.read()
         assert process.wait(timeout=20) == 0, said
     assert [line.partition(":")[0] for line in said.splitlines()] == ["the output cannot be written (Broken pipe)"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="makes a pipe small")
+@pytest.mark.parametrize("is_read", [True, False], ids=["read again", "never read"])
+@pytest.mark.parametrize("how", ["lines", "view"])
+def test_a_pipe_that_nobody_reads_for_a_while_holds_up_nobody(how, is_read, tmp_path):
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    has_said = tmp_path / "has said"
+    with subprocess.Popen([*SHOWING, how, str(has_said)], **pipes) as process, contextlib.ExitStack() as stack:
+        stack.callback(process.kill)
+        fcntl.fcntl(process.stdout, PIPE_SIZE, 4096)
+        assert process.stdout.readline().endswith("first\n")
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert eventually(has_said.exists, 20), "it waits for its output"
+        if is_read:
+            threading.Timer(0.5, process.stdin.close).start()
+            lines = process.stdout.read().splitlines()
+            assert process.wait(timeout=20) == 0
+            assert lines[-1] == "Everything has ended."
+            shown = sum(" line " in line for line in lines)
+            (missing,) = [line for line in lines if "missing here" in line]
+            # The log has lines of its own, which count, too.
+            left_out = int(missing.split(" lines missing here: nobody took them")[0].rpartition(" ")[2])
+            assert shown + left_out + sum(line == "logged" for line in lines) == 4001
+            assert shown > 1000
+        else:
+            process.stdin.close()
+            assert process.wait(timeout=20) == 3
 
 
 @needs_full

@@ -21,7 +21,7 @@ from consumers.settings import RunSettings, Settings
 from consumers.setup import services as room
 from consumers.setup.services import HUNG_SECONDS, Services, open_services
 from stream import KafkaTransport, ServiceError, Topic
-from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis
+from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, processes
 from stream.services.groups import without_lost_leader
 from tests.servers import keeper_of, needs_proc, server_of
 from tests.waiting import eventually
@@ -203,6 +203,28 @@ def test_redis_that_ended_or_hangs_is_started_again_where_it_was_and_so_often_at
             assert redis.address == services.redis
             if again:
                 assert Redis.from_url(services.redis).ping()
+
+
+@needs_proc
+def test_a_broker_that_cannot_be_started_again_now_is_tried_again_and_loses_nothing(monkeypatch):
+    monkeypatch.setattr(room, "_TRY_SECONDS", (0.3, 0.3))
+    monkeypatch.setattr(processes, "_FREE_SECONDS", 0.1)
+    with EmbeddedBroker(max_bytes=64 * MEGABYTE) as broker:
+        services = Services(broker.address, "", [], (broker,), _max_revivals=3)
+        KafkaTransport(broker.address).ensure_topics([Topic("it", 1)])
+        os.kill(server_of(broker), signal.SIGKILL)
+        assert eventually(lambda: broker.ended() is not None)
+        with socket.socket() as thief:
+            thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            thief.bind(("127.0.0.1", int(broker.address.partition(":")[2])))
+            thief.listen()
+            (line,) = services.news()
+            assert line.endswith(f"{broker.address} is taken by now; trying again in 0.3 s")
+            assert (services.news(), services.failure()) == ([], None)
+        said: list[str] = []
+        assert eventually(lambda: said.extend(services.news()) or bool(said))
+        assert said[0].endswith("it was started again and nothing is lost")
+        assert KafkaTransport(broker.address).existing(["it"])
 
 
 @needs_proc

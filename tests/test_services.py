@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import signal
@@ -21,6 +22,7 @@ from stream import ServiceError
 from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Service, processes
 from stream.services import kafka as kafka_services
 from stream.services import redis as redis_service
+from tests.servers import keeper_of, server_of
 from tests.waiting import eventually
 
 MEBIBYTE = 1024 * 1024
@@ -159,6 +161,74 @@ def test_services_are_gone_after_their_parent_was_ended_by(number: signal.Signal
 
 
 @needs_proc
+@pytest.mark.parametrize("faults", [(signal.SIGSTOP, signal.SIGKILL), (signal.SIGKILL, signal.SIGKILL)])
+def test_services_are_gone_after_their_keeper_was_hurt_and_their_parent_was_killed(
+    faults: tuple[signal.Signals, signal.Signals], temporary: Path
+) -> None:
+    body = """
+        with EmbeddedBroker() as broker:
+            print(broker._running[1]._process.pid, flush=True)
+            time.sleep(60)
+    """
+    with parent_running(body) as parent:
+        keeper = int(said(parent))
+        (server,) = servers_in(temporary)
+        os.kill(keeper, faults[0])
+        os.kill(parent.pid, faults[1])
+        parent.wait(timeout=10)
+    assert eventually(lambda: servers_in(temporary) == [])
+    assert eventually(lambda: not Path(f"/proc/{server}").exists())
+    if faults[0] == signal.SIGKILL:
+        (left,) = temporary.iterdir()
+        os.utime(left, (0, 0))
+    with EmbeddedRedis():  # whose keeper removes what nobody else is left for
+        assert len(list(temporary.iterdir())) == 1
+    assert list(temporary.iterdir()) == []
+
+
+@needs_proc
+@pytest.mark.parametrize("fault", [signal.SIGSTOP, signal.SIGKILL])
+def test_a_keeper_that_was_hurt_leaves_nothing(fault: signal.Signals, temporary: Path) -> None:
+    began = time.monotonic()
+    with EmbeddedRedis() as redis:
+        os.kill(keeper_of(redis), fault)
+    assert time.monotonic() - began < 5
+    assert servers_in(temporary) == []
+    assert list(temporary.iterdir()) == []
+
+
+@needs_proc
+def test_a_server_starts_again_only_at_its_address_and_has_it_meanwhile(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "_FREE_SECONDS", 0.5)
+    with EmbeddedRedis() as redis:
+        address = redis.address
+        port = int(address.removesuffix("/0").rpartition(":")[2])
+        os.kill(server_of(redis), signal.SIGKILL)
+        assert eventually(lambda: redis.ended() is not None)
+        with socket.socket() as thief:
+            thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            thief.bind(("127.0.0.1", port))
+            thief.listen()
+            with pytest.raises(ServiceError, match="is taken by now"):
+                redis.again()
+            assert redis.address == address
+            assert redis.ended() is not None
+            assert servers_in(temporary) == []
+        # In use for a moment only: waited for.
+        monkeypatch.setattr(processes, "_FREE_SECONDS", 5.0)
+        with socket.socket() as thief:
+            thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            thief.bind(("127.0.0.1", port))
+            thief.listen()
+            threading.Timer(0.5, thief.close).start()
+            redis.again()
+        assert redis.address == address
+        assert Redis.from_url(address).ping()
+
+
+@needs_proc
 def test_a_forked_child_that_outlives_its_parent_does_not_keep_a_service_alive(temporary: Path) -> None:
     body = """
         with EmbeddedRedis():
@@ -277,6 +347,16 @@ def test_a_server_that_died_while_in_use_leaves_a_warning(temporary: Path, caplo
         os.kill(server, signal.SIGKILL)
         assert eventually(lambda: list(temporary.iterdir()) == [])
     assert "had ended by itself with status -9" in caplog.text
+
+
+@pytest.mark.parametrize("what", ["Popen", "socket"])
+def test_what_the_system_has_no_room_for_is_named(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(processes.subprocess if what == "Popen" else processes.socket, what, refuse)
+    with pytest.raises(ServiceError, match=r"cannot be started \(Too many open files\)$"), EmbeddedRedis():
+        pass
 
 
 def test_missing_java_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +20,7 @@ from consumers.running.logs import BoundedLog
 from consumers.running.supervising import supervisor as supervisor_module
 from consumers.running.supervising.pulse import Vigil
 from consumers.running.supervising.supervisor import ChildSpec, ProcessFailedError, RestartPolicy, Supervisor
+from tests.waiting import eventually
 
 
 @pytest.fixture(autouse=True)
@@ -196,31 +199,13 @@ holds_the_lock()
     assert "in holds_the_lock" in kept.log.read_text()
 
 
-@pytest.mark.parametrize("is_heard", [True, False])
-def test_a_process_ends_with_its_supervisor_whether_or_not_its_last_signs_of_life_were_heard(is_heard):
-    script = """
-from consumers.running.child import _Child
-child = _Child()
-child.pulse.begin()
-child.outlive_nobody()
-child.ending.stop.wait()
-"""
-    line, theirs = socket.socketpair()
-    with subprocess.Popen([sys.executable, "-c", script], stdin=theirs.fileno()) as process:
-        theirs.close()
-        line.recv(1, 0 if is_heard else socket.MSG_PEEK)
-        line.close()
-        try:
-            assert process.wait(10) == 0
-        finally:
-            process.kill()
-
-
 def test_time_in_which_the_supervisor_itself_stood_still_does_not_count():
     now = [0.0]
     line, theirs = socket.socketpair()
     with line, theirs:
         vigil = Vigil(line, 120, lambda: now[0])
+        theirs.send(b"\n")
+        assert vigil.hangs() is None
         now[0] = 3600
         assert vigil.hangs() is None
         for _ in range(14):
@@ -228,6 +213,43 @@ def test_time_in_which_the_supervisor_itself_stood_still_does_not_count():
             assert vigil.hangs() is None
         now[0] += 1
         assert vigil.hangs() == "no sign of life for 31 s"
+
+
+def test_a_process_that_has_said_nothing_yet_may_still_be_read_from_a_slow_disk():
+    now = [0.0]
+    line, theirs = socket.socketpair()
+    with line, theirs:
+        vigil = Vigil(line, 120, lambda: now[0])
+        for _ in range(60):
+            now[0] += 2
+            assert vigil.hangs() is None
+        now[0] += 2
+        assert vigil.hangs() == "no sign of life for 2 min 2 s"
+
+
+def test_a_process_that_was_stopped_for_a_while_is_not_stuck_when_it_goes_on(tmp_path):
+    then = """
+turned = time.monotonic()
+pulse.watch(lambda: "stuck" if time.monotonic() - turned > 3.5 else None)
+print("turning", flush=True)
+while True:
+    turned = time.monotonic()
+    time.sleep(0.2)
+    if time.monotonic() - turned > 3:
+        time.sleep(3)  # the rest of what it was at
+        print("went on", flush=True)
+"""
+    kept = alive(tmp_path, then)
+    (tmp_path / "now").touch()
+    kept.until(lambda: "turning" in kept.log.read_text())
+    (pid,) = kept.supervisor.pids().values()
+    os.kill(pid, signal.SIGSTOP)
+    deadline = time.monotonic() + 4.5
+    kept.until(lambda: time.monotonic() > deadline)
+    os.kill(pid, signal.SIGCONT)
+    kept.until(lambda: "went on" in kept.log.read_text() or kept.said != [])
+    kept.supervisor.stop(0.5)
+    assert kept.said == []
 
 
 def test_of_what_was_said_while_nobody_listened_the_newest_counts():
@@ -282,14 +304,82 @@ def test_a_log_never_grows_beyond_two_files(tmp_path):
     assert (tmp_path / "it.log").read_bytes().endswith(b"line 999\n")
 
 
+def test_a_log_that_somebody_takes_away_is_begun_anew_and_one_that_cannot_be_is_tried_again(tmp_path):
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    log = BoundedLog(folder / "it.log", max_bytes=20)
+    log.write(b"before")
+    shutil.rmtree(folder)
+    log.write(b"after")
+    assert (folder / "it.log").read_bytes() == b"after\n"
+    # Grown beyond its limit where it cannot be put aside.
+    (folder / "it.log.1").mkdir()
+    log.write(b"twenty characters and more")
+    for _ in range(3):
+        with pytest.raises(OSError, match=r"it\.log"):
+            log.write(b"lost")
+    (folder / "it.log.1").rmdir()
+    log.write(b"last")
+    log.close()
+    assert (folder / "it.log").read_bytes() == b"last\n"
+
+
+def test_what_cannot_be_started_for_a_moment_is_tried_again(tmp_path, monkeypatch):
+    kept = Kept("echo once; sleep 60", tmp_path)
+    kept.until(lambda: "once" in kept.log.read_text())
+    before = kept.supervisor.pids()["it"]
+    started, refusals = subprocess.Popen, iter(range(2))
+
+    def start(*args: object, **options: object) -> subprocess.Popen[bytes]:
+        if next(refusals, None) is not None:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return started(*args, **options)
+
+    monkeypatch.setattr(supervisor_module.subprocess, "Popen", start)
+    os.kill(before, signal.SIGKILL)
+    kept.until(lambda: kept.log.read_text().count("once") == 2)
+    kept.supervisor.stop(0.5)
+    assert [line.partition("; trying")[0] for line in kept.said[1:]] == 2 * [
+        "it cannot be started (Too many open files)"
+    ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel has to tell")
+@pytest.mark.parametrize("is_stopped", [False, True], ids=["running", "stopped"])
+def test_a_child_ends_when_its_supervisor_is_killed_however_much_that_had_not_heard(tmp_path, is_stopped):
+    """The end of a socket on which something is unread is no end of a file, but an error."""
+    script = f"""
+import os, sys, time
+from pathlib import Path
+from consumers.running.child import child_command, child_environment
+from consumers.running.supervising.supervisor import ChildSpec, Supervisor
+spec = ChildSpec("it", child_command("agent", "it"), child_environment(dict(os.environ)))
+supervisor = Supervisor(
+    [spec], Path({str(tmp_path)!r}), max_restarts=0, window_seconds=60, stuck_seconds=600, say=print
+)
+supervisor.start()
+print(supervisor.pids()["it"], flush=True)
+time.sleep(60)
+"""
+    settings = tmp_path / "clipline.toml"
+    settings.write_text('kafka = "127.0.0.1:1"\n[cameras.dead]\nurl = "rtsp://127.0.0.1:1/cam"\n')
+    environment = {**os.environ, "CLIPLINE_SETTINGS": str(settings), "TMPDIR": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, text=True) as parent:
+        child = int(parent.stdout.readline())
+        assert eventually(lambda: "waiting for Kafka" in (tmp_path / "it.log").read_text(), 30)
+        if is_stopped:
+            os.kill(child, signal.SIGSTOP)
+        parent.kill()
+    state = Path(f"/proc/{child}/stat")
+    assert eventually(lambda: not state.exists() or ") Z " in state.read_text(), 15)
+
+
 def test_a_record_is_one_line_even_with_a_traceback():
     script = (
         "import logging; from consumers.running.logs import log_to_stderr; log_to_stderr()\n"
         "try: 1 / 0\n"
         "except ZeroDivisionError: logging.getLogger('x').exception('two\\nlines')"
     )
-    import subprocess
-
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     (line,) = done.stderr.splitlines()
     assert line[10] == "T"
@@ -305,8 +395,6 @@ def test_what_libraries_tell_in_passing_is_in_no_log():
         "    logging.getLogger(name).info('info of %s', name)\n"
         "logging.getLogger('some.library').warning('trouble')"
     )
-    import subprocess
-
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     said = [line.partition(" ")[2] for line in done.stderr.splitlines()]
     assert said == ["INFO info of consumers.live", "INFO info of __main__", "WARNING trouble"]

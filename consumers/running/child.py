@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import logging
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from typing import Final, Protocol
 from consumers.records.states.process import ProcessInfo
 from consumers.settings import ENVIRONMENT_PREFIX, Settings, SettingsError, load_settings
 from stream import BrokerError, StreamError
+from stream.services import signal_at_parents_end
 
 from .allocation import give_back_early
 from .ending import Ending
@@ -94,11 +96,12 @@ class _Child:
 
     def outlive_nobody(self) -> None:
         """End when standard input does, whatever this process is at by then."""
+        signal_at_parents_end(signal.SIGCONT)  # stopped by somebody, it would not see that
         threading.Thread(target=self._wait_for_parent, name="parent", daemon=True).start()
 
     def _wait_for_parent(self) -> None:
-        # It is reset where our signs of life had not all been heard.
-        with contextlib.suppress(ConnectionResetError):
+        # One that ends before it has heard our last sign of life resets the line: its end, too.
+        with contextlib.suppress(OSError):
             while os.read(0, 4096):
                 pass
         if self.ending.seconds is not None:

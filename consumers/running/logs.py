@@ -7,6 +7,7 @@ import datetime as dt
 import io
 import json
 import logging
+import os
 import re
 from pathlib import Path
 from typing import Any, Final
@@ -32,11 +33,28 @@ class BoundedLog:
         self._file = path.open("ab", buffering=0)
 
     def write(self, line: bytes) -> None:
-        if self._file.tell() >= self._max_bytes:
-            self._file.close()
+        """Append a line, in a file of that name: in a new one where somebody has taken the old one away.
+
+        Raises:
+            OSError: it cannot be written now. May be called again.
+        """
+        if not self._is_there():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._reopen()
+        elif self._file.tell() >= self._max_bytes:
             self.path.replace(self.path.with_name(f"{self.path.name}.1"))
-            self._file = self.path.open("ab", buffering=0)
+            self._reopen()
         self._file.write(line.rstrip(b"\r\n") + b"\n")
+
+    def _is_there(self) -> bool:
+        try:
+            return os.path.samestat(self.path.stat(), os.fstat(self._file.fileno()))
+        except FileNotFoundError:
+            return False
+
+    def _reopen(self) -> None:
+        before, self._file = self._file, self.path.open("ab", buffering=0)
+        before.close()
 
     def close(self) -> None:
         self._file.close()

@@ -27,6 +27,8 @@ _REACH_SECONDS: Final = 1.0
 _NOT_YET: Final = ", which does not answer (yet): it is waited for"
 #: A server that neither ended nor answered for so long hangs. Children that wait for one are not stuck by then.
 HUNG_SECONDS: Final = 30.0
+#: The pauses between attempts to start one again: doubling from the first to the last.
+_TRY_SECONDS: Final = (1.0, 30.0)
 
 
 @dataclass(slots=True)
@@ -49,14 +51,16 @@ class Services:
     _revived_at: dict[str, deque[float]] = field(default_factory=lambda: defaultdict(deque))
     #: What hangs and cannot be started again by itself, in words.
     _hung: str | None = None
+    #: Servers that could not be started again just now: when that is tried next.
+    _next_at: dict[str, float] = field(default_factory=dict)
 
     def failure(self) -> str | None:
         """Why one of the servers that were started here is of no use any more; None while all are.
 
         Ask every second or so.
         """
-        ended = (reason for service in self._started if (reason := service.ended()) is not None)
-        return next(ended, self._hung)
+        left = (service for service in self._started if service.name not in self._next_at)
+        return next((reason for service in left if (reason := service.ended()) is not None), self._hung)
 
     def news(self, kafka_silent: float = 0.0, redis_silent: float = 0.0) -> list[str]:
         """What happened to the servers that were started here, a line each. Ask each second or so, before `failure`.
@@ -116,14 +120,21 @@ class Services:
         while times and now - times[0] > self._window_seconds:
             times.popleft()
         # Who writes Redis builds it anew.
-        if reason is None or not (is_redis or service.keeps_all) or len(times) >= self._max_revivals:
+        next_at = self._next_at.get(service.name, now)
+        if reason is None or not (is_redis or service.keeps_all) or now < next_at:
+            return None
+        self._next_at.pop(service.name, None)
+        if len(times) >= self._max_revivals:
             return None
         times.append(now)
         self._hung = None
         try:
             service.again()
         except ServiceError as error:
-            return str(error)
+            # A port that is taken, a full disk: what passes is not to cost what it held.
+            pause = min(_TRY_SECONDS[0] * 2.0 ** (len(times) - 1), _TRY_SECONDS[1])
+            self._next_at[service.name] = time.monotonic() + pause
+            return f"{reason}; it cannot be started again: {error}; trying again in {pause:g} s"
         what = "and is built anew from the topics; pictures of events are gone" if is_redis else "and nothing is lost"
         return f"{reason}; it was started again {what}"
 

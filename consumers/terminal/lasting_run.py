@@ -1,4 +1,7 @@
-"""What `clipline run` shows, where its output may go away: a pipe that nobody reads, a full disk, a closed terminal."""
+"""What `clipline run` shows, where its output may go away: a pipe that nobody reads, a full disk, a closed terminal.
+
+Or where it takes nothing for a while, as a terminal that is paused: nothing waits for it.
+"""
 
 from __future__ import annotations
 
@@ -7,33 +10,74 @@ import errno
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final, Protocol, Self
 
 from consumers.running.overview import Overview
 from consumers.running.run import Foreground, Plan
 
+from .unhurried import UnhurriedOutput
+from .wording import count
+
 log = logging.getLogger(__name__)
 
 
-class LastingRun:
-    """Shows what `view` shows, and goes on where that cannot: cameras are watched whether or not somebody looks."""
+#: At the end, what is still to be shown has so long.
+_LAST_SECONDS: Final = 1.0
 
-    def __init__(self, view: Foreground) -> None:
+
+class View(Foreground, Protocol):
+    """Shows what happens, and may have something to put away."""
+
+    def close(self) -> None:
+        """Show nothing any more."""
+
+
+class LastingRun:
+    """Shows what `view` shows, and goes on where that cannot: cameras are watched whether or not somebody looks.
+
+    Use as a context manager, which writes the log beside it.
+    """
+
+    def __init__(self, view: View) -> None:
         self._view = view
         self._is_told = False
+        self._output = UnhurriedOutput(
+            lambda number: self._try(lambda: self._view.say(f"{count(number, 'line')} missing here: nobody took them"))
+        )
+        self._logged = self._output.logged()
+        self._is_shown = False
 
     def begin(self, plan: Plan) -> None:
-        self._try(lambda: self._view.begin(plan))
+        self._output.do(lambda: self._try(lambda: self._view.begin(plan)))
 
     def say(self, line: str) -> None:
-        self._try(lambda: self._view.say(line))
+        self._output.do(lambda: self._try(lambda: self._view.say(line)))
 
     def show(self, now: Overview) -> None:
-        self._try(lambda: self._view.show(now))
+        self._output.show(lambda: self._try(lambda: self._view.show(now)))
 
     def event(self, body: Mapping[str, Any]) -> None:
-        self._try(lambda: self._view.event(body))
+        self._output.do(lambda: self._try(lambda: self._view.event(body)))
+
+    def __enter__(self) -> Self:
+        self._logged.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._logged.__exit__(None, None, None)
+        self._output.do(lambda: self._try(self._view.close))
+        self._is_shown = self._output.finish(_LAST_SECONDS)
+
+    def end(self, last: Callable[[], None], code: int) -> None:
+        """Show `last`, behind all else; where nobody takes what is shown, this process ends with `code`."""
+        words = threading.Thread(target=last_words, args=(last,), daemon=True)
+        words.start()
+        words.join(_LAST_SECONDS)
+        if not self._is_shown or words.is_alive():
+            # The interpreter would wait until somebody does.
+            os._exit(code)
 
     def _try(self, show: Callable[[], None]) -> None:
         try:

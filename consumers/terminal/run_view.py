@@ -8,7 +8,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, Self, TextIO
+from typing import Any, Final, TextIO
 
 from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.live import Live
@@ -102,6 +102,9 @@ class PlainRun:
     def event(self, body: Mapping[str, Any]) -> None:
         self.say(describe(body).plain, body["camera"])
 
+    def close(self) -> None:
+        """There is nothing to put away."""
+
 
 class LiveRun:
     """A table of all cameras, the newest events below it, and what happens to processes above it."""
@@ -112,14 +115,6 @@ class LiveRun:
         self._events: deque[Text] = deque(maxlen=_EVENTS_KEPT)
         self._live = Live(self, console=console, auto_refresh=False)
         self._draw_at = 0.0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        # A terminal that is gone takes no last view.
-        with contextlib.suppress(OSError):
-            self._live.stop()
 
     def begin(self, plan: Plan) -> None:
         for line in plan_lines(plan):
@@ -137,6 +132,11 @@ class LiveRun:
 
     def event(self, body: Mapping[str, Any]) -> None:
         self._events.append(describe(body))
+
+    def close(self) -> None:
+        # A terminal that is gone takes no last view.
+        with contextlib.suppress(OSError):
+            self._live.stop()
 
     def _print(self, line: str, style: str | None = None) -> None:
         self._console.print(line, style=style, soft_wrap=True)

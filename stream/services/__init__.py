@@ -2,6 +2,7 @@
 
 from .joining import Condition
 from .kafka import ApacheBroker, EmbeddedBroker
+from .keeper import signal_at_parents_end
 from .objects import Kept
 from .ports import holder
 from .processes import HOST, Plan, Service, is_taken
@@ -18,4 +19,5 @@ __all__ = [
     "Service",
     "holder",
     "is_taken",
+    "signal_at_parents_end",
 ]

@@ -2,11 +2,13 @@
 
 Run by its path in a bare interpreter (`python -I -S`), so that it starts in 30 ms: it imports nothing but the standard
 library. It reads a `_Job` and its parent's process id as one line of JSON, runs the job until it ends or is no longer
-wanted, and writes an `_Ending` as JSON.
+wanted, and writes an `_Ending` as JSON. Where it is killed, the kernel ends its server (on Linux), and the next keeper
+removes its folder.
 """
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import json
 import os
@@ -24,6 +26,42 @@ from typing import Any
 
 # 8 KiB fit into a pipe even when every byte has to be escaped: nobody reads before we end.
 _LAST_WORDS_BYTES = 8192
+#: Of the folders of keepers; behind it stands the keeper's process id.
+FOLDER_PREFIX = "clipline-service-"
+#: A folder that nobody holds may be so young that its keeper is about to.
+_YOUNG_SECONDS = 60.0
+_PR_SET_PDEATHSIG = 1
+
+
+def signal_at_parents_end(number: int) -> None:
+    """Have this process sent a signal when the thread that started it ends, however that ends; on Linux only."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
+
+
+def _die_with_keeper() -> None:
+    signal_at_parents_end(signal.SIGKILL)
+
+
+def _own_folder() -> str:
+    folder = tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-")
+    # Never closed: it is held as long as this process lives.
+    fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_EX)
+    return folder
+
+
+def _remove_what_others_left() -> None:
+    """Folders of keepers that were killed together with whoever had started them."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
+        with suppress(OSError):  # somebody else's, or gone meanwhile
+            held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                found = os.fstat(held)
+                if found.st_uid == os.getuid() and time.time() - found.st_mtime > _YOUNG_SECONDS:
+                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(held)
 
 
 class _Keeper:
@@ -37,7 +75,7 @@ class _Keeper:
     def run(self) -> dict[str, Any]:
         """Run the commands one after the other; return how the last one ended."""
         status: int | None = 0
-        folder = tempfile.mkdtemp(prefix="clipline-")
+        folder = _own_folder()
         try:
             for name, text in self._job["files"].items():
                 Path(folder, name).write_text(text, encoding="utf-8")
@@ -71,7 +109,12 @@ class _Keeper:
 
     def _serve(self, command: list[str], folder: str) -> int | None:
         server = subprocess.Popen(  # noqa: S603  what `_Plan`s made
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            preexec_fn=_die_with_keeper,  # noqa: PLW1509  there is one thread here
         )
         try:
             self._drain(server)
@@ -113,7 +156,13 @@ def main() -> None:
         line = control.readline()
         if not line.endswith(b"\n"):
             return
-        ending = _Keeper(json.loads(line), control).run()
+        # Stopped by somebody, it would see neither the end of its standard input nor of its parent.
+        signal_at_parents_end(signal.SIGCONT)
+        try:
+            _remove_what_others_left()
+            ending = _Keeper(json.loads(line), control).run()
+        except OSError as error:  # no temporary folder, or no process
+            sys.exit(f"{error.filename or 'no process'}: {error.strerror or error}")
     with suppress(OSError):  # nobody is left to read it
         os.write(1, json.dumps(ending, ensure_ascii=False).encode())
 

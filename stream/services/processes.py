@@ -14,7 +14,8 @@ soon as its stdin says a line, ends, or its parent is another one than before. A
 SIGTERM and SIGKILL of this process therefore all take the same road, and no signal handler is needed here.
 PR_SET_PDEATHSIG on the server would be shorter, but it fires when the *thread* that forked ends (a broker started from
 a worker thread would die with it), needs a `preexec_fn`, which is not safe in a process with threads, knows only Linux,
-and nobody would be left to remove the folder.
+and nobody would be left to remove the folder. It stands behind the keeper instead, which has one thread: a keeper that
+is killed takes its server along, and one that was stopped goes on when this process ends.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -37,11 +40,17 @@ from typing import ClassVar, Final, Self
 
 from stream.errors import ServiceError
 
+from .keeper import FOLDER_PREFIX
+
 _log: Final = logging.getLogger(__name__)
 HOST: Final = "127.0.0.1"
 #: How often other ports are tried when somebody took ours between picking and binding.
 _ATTEMPTS: Final = 4
 _POLL_SECONDS: Final = 0.02
+#: A port is waited for so long, where a server is to have the one that it had.
+_FREE_SECONDS: Final = 5.0
+#: A keeper has so long to end beside the grace of its server.
+_KEEPER_SECONDS: Final = 10.0
 #: What a server may inherit. Tansu and the JVM read settings from many more variables, meant for somebody else.
 _ENVIRONMENT: Final = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "JAVA_HOME", "JAVA_TOOL_OPTIONS")
 _KEEPER: Final = Path(__file__).resolve().with_name("keeper.py")
@@ -127,6 +136,12 @@ class Service(ABC):
         return self
 
     def _start(self) -> None:
+        try:
+            self._try_to_start()
+        except OSError as error:  # no memory, no file descriptors: no process, no socket
+            raise ServiceError(f"{self.name}: cannot be started ({error.strerror or error})") from error
+
+    def _try_to_start(self) -> None:
         for _ in range(_ATTEMPTS):
             plan = self.plan()
             keeper = _Keeper(plan.job)
@@ -167,20 +182,27 @@ class Service(ABC):
     def again(self) -> None:
         """Start anew at the address where it was, after it has ended by itself; what still runs is ended.
 
+        Others may ask for its address meanwhile.
+
         Raises:
-            ServiceError: it cannot be; it has ended, then, or has another address.
+            ServiceError: it cannot be now; it has ended, then. May be called again.
         """
         assert self._running is not None
-        before, self._running = self._running, None
-        plan, keeper = before
+        before = plan, keeper = self._running
         keeper.end()
-        self._wanted_port = plan.ports[0]
-        try:
-            self._start()
-        except BaseException:
-            self._running = before
-            raise
+        port = plan.ports[0]
+        # The server of a keeper that was killed may still be ending.
+        deadline = time.monotonic() + _FREE_SECONDS
+        while is_taken(port) and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+        if is_taken(port):
+            raise ServiceError(f"{self.name}: {plan.address} is taken by now")
+        self._wanted_port = port
+        self._start()
+        _, new = self._running
         if self.address != plan.address:
+            new.end()
+            self._running = before
             raise ServiceError(f"{self.name}: {plan.address} is taken by now")
 
     def __exit__(
@@ -263,12 +285,15 @@ class _Keeper:
         return self._ending
 
     def _end(self) -> _Ending:
+        if not self.has_ended():
+            # One that somebody has stopped would not hear us.
+            os.killpg(self._process.pid, signal.SIGCONT)
         try:
             # A line, not only the end of the pipe: a process that we forked may hold the other end open.
-            output, _ = self._process.communicate(b"\n", timeout=self._grace_seconds + 30)
-        except subprocess.TimeoutExpired as error:
+            output, _ = self._process.communicate(b"\n", timeout=self._grace_seconds + _KEEPER_SECONDS)
+        except subprocess.TimeoutExpired:
             self._kill_all()
-            raise ServiceError(f"the keeper of an embedded service, process {self._process.pid}, hangs") from error
+            return _Ending(f"its keeper, process {self._process.pid}, hanging", by_itself=True, last_words="")
         text = output.decode(errors="replace")
         try:
             report = json.loads(text)
@@ -278,6 +303,11 @@ class _Keeper:
         return _Ending(f"status {report['status']}", by_itself=report["by_itself"], last_words=report["last_words"])
 
     def _kill_all(self) -> None:
-        """The keeper and what it leaves: its server is of its process group."""
+        """The keeper and what it leaves: its server, which is of its process group, and its folder."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=1)
+        temporary = Path(os.environ.get("TMPDIR") or tempfile.gettempdir())
+        for folder in temporary.glob(f"{FOLDER_PREFIX}{self._process.pid}-*"):
+            shutil.rmtree(folder, ignore_errors=True)

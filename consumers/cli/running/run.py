@@ -60,7 +60,7 @@ def run(
     from consumers.running.supervising.supervisor import ProcessFailedError
     from consumers.settings import SettingsError, kept_file, no_file_words
     from consumers.settings import settings_file as find_settings
-    from consumers.terminal.lasting_run import LastingRun, last_words
+    from consumers.terminal.lasting_run import LastingRun
     from consumers.terminal.run_view import LiveRun, PlainRun
 
     settings = logged_settings(command_settings(settings_file, kafka, redis, model=model), log, "run", console, errors)
@@ -82,18 +82,20 @@ def run(
         if found is not None:
             # A process that is started again goes by what the others go by, however the file was edited meanwhile.
             environment["CLIPLINE_SETTINGS"] = str(stack.enter_context(kept_file(found)))
-        try:
-            if console.is_terminal:
-                with LiveRun(console) as view:
-                    run_everything(settings, environment, LastingRun(view), ending.stop.is_set)
-            else:
-                lines = PlainRun(None if json_log.is_on else sys.stdout)
-                run_everything(settings, environment, LastingRun(lines), ending.stop.is_set)
+        view = LiveRun(console) if console.is_terminal else PlainRun(None if json_log.is_on else sys.stdout)
+        failure: ProcessFailedError | None = None
+        with LastingRun(view) as shown:
+            try:
+                run_everything(settings, environment, shown, ending.stop.is_set)
+            except ProcessFailedError as error:
+                failure = error
+        if failure is None:
             # Below the last view, which says how it was before.
-            last_words(lambda: console.print("Everything has ended."))
-        except ProcessFailedError as error:
-            print_lines(errors, f"clipline: {error}", "red")
-            raise typer.Exit(1) from None
+            shown.end(lambda: console.print("Everything has ended."), 0)
+        else:
+            words = f"clipline: {failure}"
+            shown.end(lambda: print_lines(errors, words, "red"), 1)
+            raise typer.Exit(1)
 
 
 def status(

@@ -24,13 +24,16 @@ from consumers.terminal.wording import duration
 
 #: A sign of life comes so often.
 PULSE_SECONDS: Final = 1.0
-#: Whoever says nothing at all has so much of the time after which a main loop counts as stuck: no work takes that long.
+#: Whoever says nothing any more has so much of the time after which a main loop counts as stuck: no work takes as long.
 SILENT_SHARE: Final = 0.25
 #: A supervisor that did not look for longer stood still itself, and heard nobody: no more than this counts.
 _LOOK_SECONDS: Final = 2.0
 #: A process that gets it writes to its log where each of its threads is.
 STACKS_SIGNAL: Final = signal.SIGUSR1
 _MAX_BYTES: Final = 4096
+#: A process that stood still as a whole, stopped with all others or with its machine, has so long to go on: its main
+#: loop did not turn meanwhile, and is not stuck.
+_RESUME_SECONDS: Final = 10.0
 
 
 class Pulse:
@@ -51,9 +54,15 @@ class Pulse:
             threading.Thread(target=self._run, args=(line,), name="pulse", daemon=True).start()
 
     def _run(self, line: socket.socket) -> None:
+        looked, resumed = time.monotonic(), float("-inf")
         while True:
+            now = time.monotonic()
+            if now - looked > PULSE_SECONDS + _LOOK_SECONDS:
+                resumed = now
+            looked = now
+            stuck = self._stuck() if now - resumed >= _RESUME_SECONDS else None
             try:
-                line.send(f"{self._stuck() or ''}\n".encode(), socket.MSG_DONTWAIT)
+                line.send(f"{stuck or ''}\n".encode(), socket.MSG_DONTWAIT)
             except BlockingIOError:
                 pass  # our supervisor stands still, and what it misses is not waited for
             except OSError:
@@ -73,7 +82,9 @@ class Vigil:
             clock: in seconds, and only goes forward.
         """
         self._line, self._clock = line, clock
-        self._may_be_silent = SILENT_SHARE * stuck_seconds
+        # At first a process has to be read from a disk, beside all others of a machine that boots.
+        self._may_be_silent = stuck_seconds
+        self._later_seconds = SILENT_SHARE * stuck_seconds
         self._silent, self._looked = 0.0, clock()
 
     def hangs(self) -> str | None:
@@ -83,7 +94,7 @@ class Vigil:
         self._looked = now
         said = self._heard()
         if said:
-            self._silent = 0.0
+            self._silent, self._may_be_silent = 0.0, self._later_seconds
         if stuck := said.rpartition("\n")[0].rpartition("\n")[2]:
             return stuck
         return f"no sign of life for {duration(self._silent)}" if self._silent > self._may_be_silent else None

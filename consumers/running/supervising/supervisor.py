@@ -205,9 +205,7 @@ class _Kept:
             self._log_problem_told = True
             return self._log_problem
         if self.child is None:
-            if self._start_at is not None and now >= self._start_at:
-                self.start()
-            return None
+            return None if self._start_at is None or now < self._start_at else self._start_again(now)
         code = self.child.poll()
         if code is None:
             self._end_what_hangs(self.child, now)
@@ -224,6 +222,17 @@ class _Kept:
             if self.spec.is_needed and not (self._has_run and code == EXIT_REFUSED):
                 raise
             return self._start_much_later(why, now)
+
+    def _start_again(self, now: float) -> str | None:
+        try:
+            self.start()
+        except OSError as error:  # no memory, no file descriptors: whoever has them may give some back
+            pause = self._policy.pause(now, 0.0, counts=False)
+            assert pause is not None
+            self._start_at = now + pause
+            why = error.strerror or str(error)
+            return f"{self.spec.name} cannot be started ({why}); trying again in {pause:g} s"
+        return None
 
     def _end_what_hangs(self, child: subprocess.Popen[bytes], now: float) -> None:
         assert self._vigil is not None
