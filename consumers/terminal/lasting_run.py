@@ -23,7 +23,7 @@ from .wording import count
 log = logging.getLogger(__name__)
 
 
-#: At the end, what is still to be shown has so long.
+#: The very last words have so long to be shown.
 _LAST_SECONDS: Final = 1.0
 
 
@@ -68,7 +68,7 @@ class LastingRun:
     def __exit__(self, *_: object) -> None:
         self._logged.__exit__(None, None, None)
         self._output.do(lambda: self._try(self._view.close))
-        self._is_shown = self._output.finish(_LAST_SECONDS)
+        self._is_shown = self._output.finish()
 
     def end(self, last: Callable[[], None], code: int) -> None:
         """Show `last`, behind all else; where nobody takes what is shown, this process ends with `code`."""

@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 _MOST: Final = 1000
 #: What takes longer is held up: until then whoever has more to print than there is room for waits.
 _HELD_UP_SECONDS: Final = 1.0
+#: At the end, what is left to be done has no longer than this.
+_FINISH_SECONDS: Final = 10.0
 
 
 class UnhurriedOutput:
@@ -45,11 +47,11 @@ class UnhurriedOutput:
     def do(self, act: Callable[[], None]) -> None:
         """Have `act` done, behind all before it."""
         with self._changed:
-            while len(self._acts) >= self._most and not self._is_held_up:
-                if threading.current_thread() is self._thread:
-                    break  # it would wait for itself
+            # It would wait for itself; and what it has to say is that it cannot print.
+            is_own = threading.current_thread() is self._thread
+            while len(self._acts) >= self._most and not (is_own or self._is_held_up):
                 self._changed.wait(0.1)
-            if len(self._acts) < self._most:
+            if is_own or len(self._acts) < self._most:
                 self._acts.append(act)
                 self._changed.notify_all()
             else:
@@ -61,12 +63,14 @@ class UnhurriedOutput:
             self._newest = act
             self._changed.notify_all()
 
-    def finish(self, seconds: float) -> bool:
-        """Take no more; return whether all was done within a time."""
+    def finish(self) -> bool:
+        """Do what is left, unless the output is held up; return whether all was done."""
+        deadline = time.monotonic() + _FINISH_SECONDS
         with self._changed:
             self._over = True
             self._changed.notify_all()
-        self._thread.join(seconds)
+        while self._thread.is_alive() and not self._is_held_up and time.monotonic() < deadline:
+            self._thread.join(0.05)
         return not self._thread.is_alive()
 
     @contextlib.contextmanager
