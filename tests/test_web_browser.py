@@ -153,7 +153,8 @@ def test_an_event_appears_within_two_seconds_and_goes_on_and_ends(
         assert shown.page.get_attribute(".card >> nth=0", "data-event") == newest.id
         assert "dock" in shown.text("#said")
         site.events(ended(newest))
-        shown.wait(f"""!document.querySelector('[data-event="{newest.id}"]').innerText.includes("goes on")""")
+        goes_on = f"""document.querySelector('[data-event="{newest.id}"]')?.innerText.includes("goes on")"""
+        shown.wait(f"{goes_on} === false")
 
 
 def test_a_verdict_is_given_by_key_and_taken_back(browser: Any, embedded_broker: Service, topics_prefix: str):
@@ -184,7 +185,7 @@ def test_a_verdict_is_given_by_key_and_taken_back(browser: Any, embedded_broker:
         assert eventually(lambda: verdict(client, 1) is None)
         shown.wait("""!document.querySelector('.card [aria-pressed="true"]')""")
         keys.press("z")
-        shown.wait("""document.querySelector(".toast").innerText.includes("nothing")""")
+        shown.wait("""document.querySelector(".toast")?.innerText.includes("nothing")""")
         # With single keys off, none does anything; links and buttons go on.
         shown.page.click(".keys summary")
         shown.page.click(".keys input")
@@ -295,7 +296,8 @@ def test_ten_thousand_events_scroll_with_a_few_cards(browser: Any, embedded_brok
         assert "10,000" in shown.text(".end") or "10000" in shown.text(".end")
         assert frames["cards"] <= 60
         ordered = sorted(frames["frames"])
-        assert ordered[int(0.95 * len(ordered))] < 150, "milliseconds, on cores that others use as well"
+        # With all cards on the page it is seconds.
+        assert ordered[int(0.95 * len(ordered))] < 300, "milliseconds, on cores that others use as well"
         shown.wait(f"""!!document.querySelector('[data-event="{event(0).id}"]')""")
 
 
