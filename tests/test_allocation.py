@@ -53,3 +53,42 @@ def _kept(*, early: bool) -> int:
 def test_what_waited_for_a_moment_does_not_stay_with_the_process() -> None:
     assert _kept(early=False) > 20_000_000
     assert _kept(early=True) < 2_000_000
+
+
+_HOLES = """
+import ctypes, threading, time
+from pathlib import Path
+from consumers.running.allocation import give_back_early
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+give_back_early({seconds})
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+before = resident()
+places = []
+
+def fill():  # blocks that are too small to be mapped, with smaller ones between them
+    for size in (40_000, 24) * 1500:
+        places.append(libc.malloc(size))
+        ctypes.memset(places[-1], 1, size)
+    for place in places[::2]:
+        libc.free(place)
+
+thread = threading.Thread(target=fill)
+thread.start()
+thread.join()
+until = time.monotonic() + {wait}
+while resident() - before > 10_000_000 and time.monotonic() < until:
+    time.sleep(0.05)
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="about glibc")
+@pytest.mark.parametrize(("seconds", "wait"), [(0.1, 10), (3600, 0.5)], ids=["often", "not yet"])
+def test_what_lies_free_between_what_is_in_use_is_given_back_after_a_while(seconds: float, wait: float) -> None:
+    program = _HOLES.format(seconds=seconds, wait=wait)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (int(done.stdout) < 20_000_000) == (seconds < wait)

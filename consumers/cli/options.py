@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
+from consumers.running.allocation import give_back_early
 from consumers.running.ending import Ending
 from consumers.terminal.console import Output
 from consumers.times import parse_time_us
@@ -289,6 +290,8 @@ def end_on_signal(seconds: float | None = None, code: int = 0) -> Iterator[Endin
         seconds: within which it has ended; None: it takes what it takes.
         code: exit code where it has not.
     """
+    if seconds is not None:
+        give_back_early()  # it may run for a month
     ending = Ending(seconds, code, before_exit=_show_cursor)
     with ending.listen():
         yield ending

@@ -187,9 +187,11 @@ def _selected(
 
 
 def _serve_events(settings: Settings, address: str) -> None:
+    from consumers.running.allocation import give_back_early
     from consumers.settings import SettingsError
     from consumers.subscribing.serving import serving
 
+    give_back_early()
     with stop_on_signal() as stop:
         try:
             with serving(settings, address) as (url, streams):

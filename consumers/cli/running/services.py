@@ -61,10 +61,12 @@ def up(
       clipline up --broker apache --data ./kafka-data
     """
     from consumers.outputs.outages import watch_kafka, watch_redis, watching
+    from consumers.running.allocation import give_back_early
     from consumers.settings import load_settings
     from consumers.setup.services import open_services
     from stream import KafkaAddress
 
+    give_back_early()
     settings = load_settings(settings_file)
     if broker is None:
         broker = BrokerChoice.apache if settings.run.services == "apache" else BrokerChoice.embedded

@@ -86,13 +86,11 @@ def attach(
       clipline attach footage.mp4 --camera gate --pace max
       clipline attach footage/ --camera archive --start 2026-11-24T08:00:00Z
     """
-    from consumers.running.allocation import give_back_early
     from consumers.running.attaching import attach_camera
     from consumers.terminal.printing.attaching import QuietNotes, attach_progress, attach_summary
     from stream import Reading, is_live
 
     settings = logged_settings(command_settings(settings_file, kafka, None), log, "agent", console, errors)
-    give_back_early()
     source, camera, start_us = _attached(source, camera, start, loop=loop)
     begins = "connecting" if is_live(source) else "opening"
     has_end = not (loop or is_live(source))
@@ -198,7 +196,6 @@ def work(
     """
     from consumers.live.assemble import Serving
     from consumers.records.states.process import ProcessInfo
-    from consumers.running.allocation import give_back_early
     from consumers.running.roles.worker import keep_working
     from consumers.terminal.live_view import LiveView
     from consumers.terminal.plain import plain_log
@@ -207,7 +204,6 @@ def work(
         settings_file, kafka, redis, model=model, engine=engine, stride_seconds=stride, group=group, start=begin
     )
     settings = logged_settings(settings, log, "worker", console, errors)
-    give_back_early()
 
     def show(serving: Serving) -> contextlib.AbstractContextManager[object]:
         if console.is_terminal:
