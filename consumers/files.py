@@ -9,6 +9,8 @@ import hashlib
 import json
 import math
 import os
+import shutil
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -18,10 +20,23 @@ from typing import Any, Final
 
 from models.files import replacing
 
-__all__ = ["content_digest", "hold_folder", "is_held", "replacing", "trim_folder", "write_json", "write_text"]
+__all__ = [
+    "content_digest",
+    "hold_folder",
+    "is_held",
+    "passing_folder",
+    "remove_abandoned_folders",
+    "replacing",
+    "trim_folder",
+    "write_json",
+    "write_text",
+]
 
 #: No file takes so long to write.
 _ABANDONED_SECONDS: Final = 24 * 3600.0
+_PASSING: Final = "clipline-passing-"
+#: A folder that nobody holds may be so young that whoever made it is about to.
+_YOUNG_SECONDS: Final = 1.0
 
 
 def write_text(path: Path, text: str, error: type[Exception]) -> None:
@@ -88,6 +103,49 @@ def hold_folder(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+@contextlib.contextmanager
+def passing_folder() -> Iterator[Path]:
+    """A temporary folder for what nobody is to find afterwards, as footage that may be forgotten.
+
+    It is removed at the end; where this process is killed before, by the next one that makes such a folder, or by the
+    next process that `clipline run` starts.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    remove_abandoned_folders()
+    folder, held = _held_folder()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(held)
+
+
+def remove_abandoned_folders() -> None:
+    """Remove the passing folders of processes that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PASSING}*"):
+        with contextlib.suppress(OSError):  # somebody else's, held, or gone meanwhile
+            held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                found = os.fstat(held)
+                if found.st_uid == os.getuid() and time.time() - found.st_mtime > _YOUNG_SECONDS:
+                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(held)
+
+
+def _held_folder() -> tuple[Path, int]:
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_PASSING))
+        held = os.open(folder, os.O_RDONLY)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if folder.exists():  # on a busy machine somebody may have taken it for an abandoned one
+            return folder, held
+        os.close(held)
 
 
 def is_held(folder: Path) -> bool:

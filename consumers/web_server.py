@@ -53,6 +53,11 @@ class WebServer:
         """Clients that were disconnected since they took nothing of what they had asked for."""
         return self._server.let_go
 
+    @property
+    def still_seconds(self) -> float:
+        """For how long its event loop has not turned: nobody is answered meanwhile."""
+        return time.monotonic() - self._server.turned_at
+
     def abort(self, client: Any) -> None:
         """Close the connection of a client, an address as ASGI has it, without a word."""
         for connection in list(self._server.server_state.connections):
@@ -156,12 +161,14 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._slow_seconds = slow_seconds
         self.let_go = 0
+        self.turned_at = time.monotonic()
         #: Of connections on which something waits to be taken: bytes that were, and since when none more was.
         self._waiting: dict[Any, tuple[int, float]] = {}
 
     async def on_tick(self, counter: int) -> bool:
+        self.turned_at = time.monotonic()
         if counter % _LOOK_TICKS == 0:
-            self._look(time.monotonic())
+            self._look(self.turned_at)
         return await super().on_tick(counter)
 
     def _look(self, now: float) -> None:

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from consumers.files import hold_folder, is_held, replacing, write_json, write_text
+from consumers import files
+from consumers.files import (
+    hold_folder,
+    is_held,
+    passing_folder,
+    remove_abandoned_folders,
+    replacing,
+    write_json,
+    write_text,
+)
 from consumers.records.prediction import rfc3339
 from consumers.times import parse_time_us
 
@@ -79,6 +92,33 @@ def test_a_folder_is_held_by_one_and_free_afterwards(tmp_path: Path) -> None:
         with pytest.raises(BlockingIOError), hold_folder(folder):
             pass
     assert not is_held(folder)
+
+
+def test_what_was_to_pass_is_removed_by_others_where_its_process_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(files, "_YOUNG_SECONDS", 0.0)
+    script = """
+import time
+from consumers.files import passing_folder
+with passing_folder() as folder:
+    (folder / "footage").touch()
+    print(folder, flush=True)
+    time.sleep(60)
+"""
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        left = Path(process.stdout.readline().strip())
+        remove_abandoned_folders()
+        assert (left / "footage").exists(), "somebody is at work there"
+        process.kill()
+    assert (left / "footage").exists()
+    with passing_folder() as own:
+        assert list(tmp_path.iterdir()) == [own]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_json_holds_no_number_that_json_does_not_have(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import shutil
 import signal
@@ -18,7 +19,7 @@ import pytest
 from consumers.running.child import EXIT_FINISHED, EXIT_REFUSED, EXIT_SERVICE_AWAY
 from consumers.running.logs import BoundedLog
 from consumers.running.supervising import supervisor as supervisor_module
-from consumers.running.supervising.pulse import Vigil
+from consumers.running.supervising.pulse import Pulse, Vigil
 from consumers.running.supervising.supervisor import ChildSpec, ProcessFailedError, RestartPolicy, Supervisor
 from tests.waiting import eventually
 
@@ -262,6 +263,39 @@ def test_of_what_was_said_while_nobody_listened_the_newest_counts():
         assert vigil.hangs() == "stuck for 3 min while reading"
         theirs.close()
         assert vigil.hangs() is None
+
+
+@pytest.mark.parametrize("role", ["dashboard", "verdicts"])
+def test_a_server_whose_loop_does_not_turn_is_said_to_be_stuck(role, monkeypatch):
+    pytest.importorskip("fastapi")
+    from consumers.records.states.process import ProcessInfo
+    from consumers.running.child import ROLES
+    from consumers.settings import Settings, override
+    from consumers.verdicts.serving import VerdictPages
+    from consumers.web import serving
+
+    async def blocks(_scope: object, _receive: object, _send: object) -> None:
+        time.sleep(4)  # noqa: ASYNC251  as a call would that was not meant for an event loop
+
+    monkeypatch.setattr(serving, "make_app", lambda *_: blocks)
+    monkeypatch.setattr(VerdictPages, "app", property(lambda _: blocks, lambda *_: None), raising=False)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    changes = {
+        "kafka": "127.0.0.1:1",
+        "dashboard": {"listen": f"127.0.0.1:{port}"},
+        "verdicts": {"listen": f"127.0.0.1:{port}", "base_url": "http://x", "secret": "s" * 40},
+    }
+    pulse = Pulse()
+    settings = override(Settings(), changes, "test")
+    settings = settings.model_copy(update={"metrics": settings.metrics.model_copy(update={"stuck_seconds": 1.5})})
+    with importlib.import_module(ROLES[role]).prepare(settings, ProcessInfo.current("it"), pulse):
+        time.sleep(2)
+        assert pulse.stuck() is None
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert eventually(lambda: (pulse.stuck() or "").startswith("stuck for "), 3)
 
 
 def test_what_has_finished_is_left_at_that(tmp_path):

@@ -7,7 +7,6 @@ hidden. Of what is hidden, each frame keeps the mean colours of `CELLS` cells al
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -18,7 +17,7 @@ import av.error
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
-from consumers.files import replacing
+from consumers.files import passing_folder, replacing
 from consumers.outputs.evidence import Evidence, write_evidence
 from consumers.pictures.maker import MadePictures, PictureMaker
 from consumers.records.event_pictures import Missing
@@ -85,8 +84,8 @@ def write_blurred_evidence(transport: Transport, settings: Settings, evidence: E
     if path.suffix.lower() != ".mp4" or not path.parent.is_dir():
         raise SourceError(f"{path}: expected a name that ends in .mp4, in a folder that there is")
     blur = Blur.of(PictureMaker(settings).make(transport, evidence.event))
-    with tempfile.TemporaryDirectory(prefix="clipline-blur-") as folder:
-        clip = Path(folder) / "clip.mp4"
+    with passing_folder() as folder:
+        clip = folder / "clip.mp4"
         write_evidence(evidence, clip)
         try:
             with replacing(path) as unfinished:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from consumers import __version__
+from consumers.files import passing_folder
 from consumers.outputs.evidence import Evidence, TooMuchFootageError, write_evidence
 from consumers.records.event import Event
 from consumers.records.event_pictures import Missing
@@ -183,15 +182,15 @@ def _add_pictures(contents: _Contents, pictures: MadePictures | None, blur: Blur
 
 def _add_clip(contents: _Contents, evidence: Evidence, blur: Blur | None) -> None:
     """The segments as one MP4, which browsers play; nothing is encoded again, unless it is blurred."""
-    with tempfile.TemporaryDirectory(prefix="clipline-bundle-") as folder:
-        path = Path(folder) / "clip.mp4"
+    with passing_folder() as folder:
+        path = folder / "clip.mp4"
         try:
             write_evidence(evidence, path)
             if blur is not None:
                 from .blurring import write_blurred  # noqa: PLC0415  needs the extra of pictures
 
-                path = Path(folder) / "blurred.mp4"
-                write_blurred(Path(folder) / "clip.mp4", evidence.segments[0], blur, path)
+                path = folder / "blurred.mp4"
+                write_blurred(folder / "clip.mp4", evidence.segments[0], blur, path)
         except (SegmentError, SourceError) as error:
             contents.missing.append(f"clip: {str(error).replace(str(path), 'MP4')}")
             return

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from consumers.files import passing_folder
 from consumers.live.assemble import clip_spec, open_decoding
 from consumers.live.effort.stillness import StillRule
 from consumers.outputs.outages import watch_kafka, watching
@@ -143,10 +143,7 @@ def open_session(settings: Settings, options: ReplayOptions, console: Output) ->
         for reason in left_out:
             notes.warn(f"left out: {reason}")
         check_truth(truth_rows or (), {r.camera: [piece.name for piece in r.pieces] for r in recordings})
-        if options.resume:
-            folder = cache_folder() / "replay"
-        else:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clipline-replay-")))
+        folder = cache_folder() / "replay" if options.resume else stack.enter_context(passing_folder())
         store = TraceStore(folder)
         with console.status("loading the model"):
             classifier = Classifier.load(settings.worker.model, engine=settings.worker.engine)

@@ -19,6 +19,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final, Protocol
 
+from consumers.files import remove_abandoned_folders
 from consumers.records.states.process import ProcessInfo
 from consumers.settings import ENVIRONMENT_PREFIX, Settings, SettingsError, load_settings
 from stream import BrokerError, StreamError
@@ -134,6 +135,7 @@ class _Child:
 def main() -> None:
     """Run the role that the command line names."""
     give_back_early()
+    remove_abandoned_folders()
     child = _Child()
     role, name = sys.argv[1:]
     with child.ending.listen():

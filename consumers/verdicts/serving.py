@@ -182,8 +182,11 @@ def serving_verdicts(
     settings: Settings,
     address: str,
     hear: Callable[[Verdict], None] = lambda _: None,
+    watch: Callable[[Callable[[], float]], None] = lambda _: None,
 ) -> Iterator[str]:
     """Serve the pages at an address while the body runs; yield the URL.
+
+    `watch` is given what tells for how many seconds the server has not turned.
 
     Raises:
         SettingsError: there is no secret, or the address cannot be listened on.
@@ -191,4 +194,5 @@ def serving_verdicts(
     """
     pages = VerdictPages(connect, settings, hear=hear)
     with web_server(pages.app, address, _CONNECTIONS, "verdicts") as server:
+        watch(lambda: server.still_seconds)
         yield server.url

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from fastapi import APIRouter
 
@@ -41,8 +41,19 @@ from .what_if.scores import PastScoreReader
 
 
 @contextlib.contextmanager
-def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter] = ()) -> Iterator[tuple[str, Desk]]:
+def serving_dashboard(
+    settings: Settings,
+    address: str,
+    more: Sequence[APIRouter] = (),
+    watch: Callable[[Callable[[], float]], None] = lambda _: None,
+) -> Iterator[tuple[str, Desk]]:
     """Serve pages and the API at an address while the body runs; yield the API's URL and what it works with.
+
+    Args:
+        settings: of the dashboard, and of all that it shows.
+        address: where.
+        more: routes beside its own.
+        watch: given what tells for how many seconds the server has not turned.
 
     Raises:
         SettingsError: others than this machine could use it and nobody has to say who asks, the address cannot be
@@ -125,6 +136,7 @@ def serving_dashboard(settings: Settings, address: str, more: Sequence[APIRouter
                 f"{error}: `clipline run` serves the dashboard by itself, perhaps there; for another port there are "
                 "dashboard.listen and `clipline dashboard --listen HOST:PORT`"
             ) from None
+        watch(lambda: server.still_seconds)
         streams.abort, streams.let_go = server.abort, lambda: server.let_go
         # Before the server ends, which waits for what is under way.
         stack.callback(streams.close)

@@ -14,7 +14,6 @@ import logging
 import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -22,6 +21,7 @@ from urllib.parse import quote
 
 import apprise
 
+from consumers.files import passing_folder
 from consumers.notifying.pictured import NO_PICTURES, Pictures, with_pictures
 from consumers.notifying.plan import Again, Outcome, Sent
 from consumers.notifying.words import words_of
@@ -105,8 +105,7 @@ class AppriseChannel:
         with contextlib.ExitStack() as stack:
             try:
                 # A file, since not every service of Apprise reads an attachment that is none.
-                made = tempfile.TemporaryDirectory(prefix="clipline-", ignore_cleanup_errors=True)
-                folder = Path(stack.enter_context(made))
+                folder = stack.enter_context(passing_folder())
                 for kind, data in pictures.items():
                     (folder / f"{kind}.webp").write_bytes(data)
             except OSError as error:

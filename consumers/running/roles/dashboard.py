@@ -18,15 +18,16 @@ REFUSED: Final[tuple[type[Exception], ...]] = ()
 
 
 @contextlib.contextmanager
-def prepare(settings: Settings, process: ProcessInfo, _pulse: Pulse) -> Iterator[Run]:  # noqa: ARG001  a role
+def prepare(settings: Settings, process: ProcessInfo, pulse: Pulse) -> Iterator[Run]:  # noqa: ARG001  a role
     """Get ready; the run serves until it is told to stop.
 
     Raises:
         SettingsError: others could use it and nobody has to say who asks, or the address cannot be listened on.
     """
+    watch = pulse.serving(settings.metrics.stuck_seconds)
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(serving_dashboard(settings, settings.dashboard.listen))
+            stack.enter_context(serving_dashboard(settings, settings.dashboard.listen, watch=watch))
         except ValueError as error:
             raise SettingsError(f"dashboard.listen: {error}") from None
 

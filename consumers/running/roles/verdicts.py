@@ -19,16 +19,17 @@ REFUSED: Final[tuple[type[Exception], ...]] = ()
 
 
 @contextlib.contextmanager
-def prepare(settings: Settings, process: ProcessInfo, _pulse: Pulse) -> Iterator[Run]:  # noqa: ARG001  a role
+def prepare(settings: Settings, process: ProcessInfo, pulse: Pulse) -> Iterator[Run]:  # noqa: ARG001  a role
     """Get ready; the run serves until it is told to stop.
 
     Raises:
         SettingsError: there is no secret, or the address cannot be listened on.
     """
+    watch = pulse.serving(settings.metrics.stuck_seconds)
     with contextlib.ExitStack() as stack:
         try:
             serving = serving_verdicts(
-                lambda: KafkaTransport(settings.broker, at_once=True), settings, settings.verdicts.listen
+                lambda: KafkaTransport(settings.broker, at_once=True), settings, settings.verdicts.listen, watch=watch
             )
             stack.enter_context(serving)
         except ValueError as error:

@@ -40,12 +40,25 @@ class Pulse:
     """Of this process, told whoever started it."""
 
     def __init__(self) -> None:
-        self._stuck: Callable[[], str | None] = lambda: None
+        #: Why the main loop does not turn, in words; None while it does.
+        self.stuck: Callable[[], str | None] = lambda: None
         faulthandler.register(STACKS_SIGNAL, all_threads=True, chain=False)
 
     def watch(self, stuck: Callable[[], str | None]) -> None:
         """From now on `stuck` says why the main loop does not turn, in words; None while it does."""
-        self._stuck = stuck
+        self.stuck = stuck
+
+    def serving(self, stuck_seconds: float) -> Callable[[Callable[[], float]], None]:
+        """What is to be given how long a server has not turned: it is stuck after so many seconds."""
+
+        def watch(still_seconds: Callable[[], float]) -> None:
+            def stuck() -> str | None:
+                seconds = still_seconds()
+                return f"stuck for {duration(seconds)} while serving" if seconds > stuck_seconds else None
+
+            self.watch(stuck)
+
+        return watch
 
     def begin(self) -> None:
         """Give signs of life until this process ends; nobody is told where a person has started it."""
@@ -60,7 +73,7 @@ class Pulse:
             if now - looked > PULSE_SECONDS + _LOOK_SECONDS:
                 resumed = now
             looked = now
-            stuck = self._stuck() if now - resumed >= _RESUME_SECONDS else None
+            stuck = self.stuck() if now - resumed >= _RESUME_SECONDS else None
             try:
                 line.send(f"{stuck or ''}\n".encode(), socket.MSG_DONTWAIT)
             except BlockingIOError:
