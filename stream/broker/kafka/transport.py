@@ -24,7 +24,7 @@ from .entry import REFUSED_ENTRY, check_entry, not_let_in
 from .lookup import KafkaLookup
 from .producer import DELIVERY_TIMEOUT_SECONDS, KafkaProducer
 from .publisher import KafkaPublisher
-from .tls import limit_handshakes
+from .waiting import limit_handshakes
 
 #: The request by which a broker tells of its transactions: Apache Kafka since 3.0. The embedded broker takes part in
 #: transactions, but does not end those of producers that died, and knows no such request.

@@ -7,13 +7,21 @@ millions of objects, hundreds of megabytes, and a processor for it.
 
 A producer that has something to send asks for how many seconds there is no use in connecting, and waits for so many
 milliseconds.
+
+Who connects waits without a limit for one that never begins with TLS.
 """
 
 from __future__ import annotations
 
+import ssl
+import time
 from typing import Final
 
 from kafka import KafkaConsumer, KafkaProducer
+from kafka.net import manager
+from kafka.net.transport import KafkaSSLTransport
+
+from . import connection
 
 #: For how long records are waited for in any case. Heartbeats are sent by a thread of the vendor's, whoever waits.
 _LEAST_SECONDS: Final = 0.1
@@ -42,3 +50,33 @@ def forget_waits(consumer: KafkaConsumer) -> None:
 def connect_calmly(producer: KafkaProducer) -> None:
     """Have a producer wait for a connection that is being made."""
     producer._sender._client.connection_delay = lambda _: _LOOK_MS  # noqa: SLF001  as above
+
+
+class LimitedTlsTransport(KafkaSSLTransport):  # type: ignore[misc]  # the vendor has no types
+    """The vendor's, whose handshake may take as long as connecting may."""
+
+    async def handshake(self) -> None:
+        """Agree on keys; raise KafkaTimeoutError where that takes too long, as kafka-python 3.0.12 never does."""
+        until = time.monotonic() + connection.CONNECT_TIMEOUT_MS / 1000
+        try:
+            await self._agree(until)
+        except BaseException:
+            # The vendor drops it as it is.
+            self._sock.close()
+            raise
+
+    async def _agree(self, until: float) -> None:
+        while True:
+            try:
+                self._sock.do_handshake()
+            except ssl.SSLWantReadError:
+                await self._net.wait_read(self._sock, until)
+            except ssl.SSLWantWriteError:
+                await self._net.wait_write(self._sock, until)
+            else:
+                return
+
+
+def limit_handshakes() -> None:
+    """Have all of the vendor's clients of this process give up."""
+    manager.KafkaSSLTransport = LimitedTlsTransport
