@@ -27,7 +27,7 @@ from consumers.web.routes.watching.cameras import camera_body
 from stream import KafkaTransport
 from stream.services import EmbeddedBroker, Service
 from tests.dashboards import Site, now_us, ready, served, settings_of
-from tests.test_local_services import server_of
+from tests.servers import server_of
 from tests.test_status import NOW_US, WORKER, ago, camera, classified, problems, states, worker
 from tests.waiting import eventually
 
