@@ -126,16 +126,10 @@ def passing_folder() -> Iterator[Path]:
 
 def remove_abandoned_folders() -> None:
     """Remove the passing folders of processes that were killed."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PASSING}*"):
-        with contextlib.suppress(OSError):  # somebody else's, held, or gone meanwhile
-            held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-            try:
-                found = os.fstat(held)
-                if found.st_uid == os.getuid() and time.time() - found.st_mtime > _YOUNG_SECONDS:
-                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os.close(held)
+    # It brings the broker's client along, which most of those who write a file have no use for.
+    from stream.services import remove_abandoned  # noqa: PLC0415
+
+    remove_abandoned(_PASSING, _YOUNG_SECONDS)
 
 
 def _held_folder() -> tuple[Path, int]:

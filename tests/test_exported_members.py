@@ -30,7 +30,7 @@ EXPORTS = {
     """,
     services: (
         "HOST ApacheBroker Condition EmbeddedBroker EmbeddedRedis Kept Plan Service holder is_taken "
-        "signal_at_parents_end"
+        "remove_abandoned signal_at_parents_end"
     ),
 }
 

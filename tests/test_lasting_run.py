@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from consumers.terminal.unhurried import UnhurriedOutput
 from tests.waiting import eventually
 
 SHOW = """
@@ -104,3 +106,15 @@ def test_where_the_log_goes_to_the_same_full_disk_nothing_ends_either():
             [*SHOWING, "lines"], input="\n", stdout=full, stderr=full, text=True, timeout=20, check=False
         )
     assert done.returncode == 0
+
+
+def test_a_log_line_says_what_was_so_when_it_was_logged(caplog):
+    waits, now = threading.Event(), ["then"]
+    output = UnhurriedOutput(lambda _: None)
+    with output.logged():
+        output.do(waits.wait)
+        logging.getLogger("clipline").warning("it is %s", now)
+        now[:] = ["later"]
+        waits.set()
+        assert output.finish()
+    assert "it is ['then']" in caplog.text

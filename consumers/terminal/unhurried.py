@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import threading
 import time
@@ -119,7 +120,9 @@ class _Handler(logging.Handler):
         self._output, self._handlers = output, handlers
 
     def emit(self, record: logging.LogRecord) -> None:
-        record.getMessage()  # what it is about may change
+        # Put into words now: what it is about may be another by then.
+        record = copy.copy(record)
+        record.msg, record.args = record.getMessage(), None
         self._output.do(lambda: self._write(record))
 
     def _write(self, record: logging.LogRecord) -> None:

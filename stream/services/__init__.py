@@ -2,7 +2,7 @@
 
 from .joining import Condition
 from .kafka import ApacheBroker, EmbeddedBroker
-from .keeper import signal_at_parents_end
+from .keeper import remove_abandoned, signal_at_parents_end
 from .objects import Kept
 from .ports import holder
 from .processes import HOST, Plan, Service, is_taken
@@ -19,5 +19,6 @@ __all__ = [
     "Service",
     "holder",
     "is_taken",
+    "remove_abandoned",
     "signal_at_parents_end",
 ]

@@ -50,14 +50,19 @@ def _own_folder() -> str:
     return folder
 
 
-def _remove_what_others_left() -> None:
-    """Folders of keepers that were killed together with whoever had started them."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
-        with suppress(OSError):  # somebody else's, or gone meanwhile
+def remove_abandoned(prefix: str, young_seconds: float) -> None:
+    """Remove the temporary folders of processes that were killed: those that nobody holds (flock) and that are ours.
+
+    Args:
+        prefix: with which their names begin.
+        young_seconds: a folder that nobody holds may be so young that whoever made it is about to.
+    """
+    for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        with suppress(OSError):  # somebody else's, held, or gone meanwhile
             held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
                 found = os.fstat(held)
-                if found.st_uid == os.getuid() and time.time() - found.st_mtime > _YOUNG_SECONDS:
+                if found.st_uid == os.getuid() and time.time() - found.st_mtime > young_seconds:
                     fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     shutil.rmtree(folder, ignore_errors=True)
             finally:
@@ -159,7 +164,7 @@ def main() -> None:
         # Stopped by somebody, it would see neither the end of its standard input nor of its parent.
         signal_at_parents_end(signal.SIGCONT)
         try:
-            _remove_what_others_left()
+            remove_abandoned(FOLDER_PREFIX, _YOUNG_SECONDS)
             ending = _Keeper(json.loads(line), control).run()
         except OSError as error:  # no temporary folder, or no process
             sys.exit(f"{error.filename or 'no process'}: {error.strerror or error}")
