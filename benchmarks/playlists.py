@@ -27,6 +27,7 @@ from consumers.outputs.states import ensure_state_topics
 from consumers.records.states.process import ProcessInfo
 from consumers.running.ending import Ending
 from consumers.running.roles import agent
+from consumers.running.supervising.pulse import Pulse
 from consumers.settings import Settings
 from consumers.topics import ensure_topics
 from consumers.web.serving import serving_dashboard
@@ -54,7 +55,7 @@ def send(settings: Settings, films: Mapping[str, Path]) -> None:
     """Have one agent send films as cameras, again and again, until the process ends."""
     cameras = {camera: {"url": str(film), "loop": True} for camera, film in films.items()}
     own = Settings.model_validate(settings.model_dump() | {"cameras": cameras})
-    with agent.prepare(own, ProcessInfo.current()) as run:
+    with agent.prepare(own, ProcessInfo.current(), Pulse()) as run:
         run(Ending())
 
 
