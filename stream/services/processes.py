@@ -51,6 +51,8 @@ _POLL_SECONDS: Final = 0.02
 _FREE_SECONDS: Final = 5.0
 #: A keeper has so long to end beside the grace of its server.
 _KEEPER_SECONDS: Final = 10.0
+#: What was killed takes a moment to end. Where nobody buries orphans, they count as there for good.
+_KILLED_SECONDS: Final = 1.0
 #: What a server may inherit. Tansu and the JVM read settings from many more variables, meant for somebody else.
 _ENVIRONMENT: Final = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "JAVA_HOME", "JAVA_TOOL_OPTIONS")
 _KEEPER: Final = Path(__file__).resolve().with_name("keeper.py")
@@ -303,11 +305,15 @@ class _Keeper:
         return _Ending(f"status {report['status']}", by_itself=report["by_itself"], last_words=report["last_words"])
 
     def _kill_all(self) -> None:
-        """The keeper and what it leaves: its server, which is of its process group, and its folder."""
-        with suppress(ProcessLookupError):
+        """End the keeper and what it leaves: its server, which is of its process group, and its folder."""
+        deadline = time.monotonic() + _KILLED_SECONDS
+        # macOS forbids signals to a group of which only zombies are left.
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=1)
+            while time.monotonic() < deadline:
+                self._process.poll()  # buries the keeper
+                os.killpg(self._process.pid, 0)  # an error once nobody is left
+                time.sleep(_POLL_SECONDS)
         temporary = Path(os.environ.get("TMPDIR") or tempfile.gettempdir())
         for folder in temporary.glob(f"{FOLDER_PREFIX}{self._process.pid}-*"):
             shutil.rmtree(folder, ignore_errors=True)
