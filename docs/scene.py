@@ -100,6 +100,8 @@ def site(folder: Path, cameras: int | None = None, *, is_troubled: bool = False)
         url, _ = stack.enter_context(serving_dashboard(settings, "127.0.0.1:0"))
         locked_url, _ = stack.enter_context(serving_dashboard(locked, "127.0.0.1:0"))
         event = _event_at_the_gate(url, running) if running and cameras is None else None
+        if running and cameras is not None:
+            _all_live(url, running, cameras)
         if is_troubled:
             stack.enter_context(_trouble(settings, event))
         yield Site(url.removesuffix("/api/v1"), locked_url.removesuffix("/api/v1"), event)
@@ -179,10 +181,24 @@ def wait_for(found: Callable[[], Any], seconds: float, what: str) -> Any:
     return answer
 
 
+def _all_live(url: str, run: subprocess.Popen[bytes], cameras: int) -> None:
+    def look() -> bool:
+        _must_run(run)
+        items = client.get("/cameras", params={"state": "live", "limit": cameras}).raise_for_status().json()["items"]
+        return len(items) == cameras
+
+    with httpx.Client(base_url=url, timeout=30) as client:
+        wait_for(look, READY_SECONDS, f"{cameras} live cameras")
+
+
+def _must_run(run: subprocess.Popen[bytes]) -> None:
+    if run.poll() is not None:
+        raise TimeoutError("clipline run has ended")
+
+
 def _event_at_the_gate(url: str, run: subprocess.Popen[bytes]) -> dict[str, Any]:
     def look() -> dict[str, Any] | None:
-        if run.poll() is not None:
-            raise TimeoutError("clipline run has ended")
+        _must_run(run)
         items = client.get("/events", params={"camera": "gate", "limit": 50}).raise_for_status().json()["items"]
         drawn = [each for each in items if each["state"] == "ended" and (each["pictures"] or {}).get("strip")]
         # In the middle one people fight; the older one of two, since what follows it is classified, too.
