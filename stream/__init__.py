@@ -32,7 +32,7 @@ from .errors import (
     UnansweredError,
 )
 from .feeds.addresses import check_address, is_live, may_be_film, what_is_there
-from .feeds.agent import Attached, Pace, attach, is_film
+from .feeds.agent import Attached, Beginning, Pace, attach, is_film
 from .feeds.cutting.joining import joined_times_us, write_joined
 from .feeds.cutting.segmenter import Segmenter, SegmentLimits
 from .feeds.fleet import FleetCamera, attach_all
@@ -56,6 +56,7 @@ __all__ = [
     "MAX_RECORD_BYTES",
     "VIDEO_SUFFIXES",
     "Attached",
+    "Beginning",
     "BrokerError",
     "Clip",
     "ClipSpec",

@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 EXPORTS = {
     stream: """
         AGENT_STOPPED CAMERA_ID FOOTAGE_IS_OVER MAX_RECORD_BYTES VIDEO_SUFFIXES
-        Attached BrokerError Clip ClipSpec Clipper ClipperState Consumer DecodeLimits Decoded Decoder Described
+        Attached Beginning BrokerError Clip ClipSpec Clipper ClipperState Consumer DecodeLimits Decoded Decoder
+        Described
         EVERYTHING Effort EntryError Existing Feed FeedState FeedStatus FeedWatch FencedError Fit FleetCamera Footage
         GroupInstance
         Gpu GpuError Headers Image KafkaAddress

@@ -57,6 +57,8 @@ WORKER_GUARANTEE: Final = f"{ENVIRONMENT_PREFIX}WORKER__GUARANTEE"
 METRICS_PORT: Final = f"{ENVIRONMENT_PREFIX}METRICS__PORT"
 #: The setting `worker.instance`, likewise.
 INSTANCE: Final = f"{ENVIRONMENT_PREFIX}WORKER__INSTANCE"
+#: When the run began: event time in microseconds, and seconds of the monotonic clock.
+RUN_START: Final = f"{ENVIRONMENT_PREFIX}RUN_START"
 #: The setting `shutdown_seconds`, likewise: its share of the time that `clipline run` has.
 SHUTDOWN_SECONDS: Final = f"{ENVIRONMENT_PREFIX}SHUTDOWN_SECONDS"
 

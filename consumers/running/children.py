@@ -7,7 +7,6 @@ import importlib.util
 import re
 import secrets
 import socket
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -16,12 +15,13 @@ from consumers.records.prediction import rfc3339
 from consumers.records.states.process import ProcessInfo
 from consumers.settings import Settings
 from consumers.setup.services import Services
-from stream import camera_id
+from stream import Beginning, camera_id
 
 from .child import (
     INSTANCE,
     LOG_FORMAT,
     METRICS_PORT,
+    RUN_START,
     SHUTDOWN_SECONDS,
     WORKER_GUARANTEE,
     WORKER_START,
@@ -52,10 +52,11 @@ def specs_of(services: Services, settings: Settings, environment: Mapping[str, s
     services_at = {"CLIPLINE_KAFKA": services.kafka, "CLIPLINE_REDIS": services.redis}
     each_seconds = max(_SPARE_SECONDS, FIRST_SHARE * PROCESSES_SHARE * settings.shutdown_seconds - _SPARE_SECONDS)
     given = {LOG_FORMAT: settings.log.format, SHUTDOWN_SECONDS: f"{each_seconds:g}"}
-    shared = child_environment({**environment, **services_at, **given})
+    now = Beginning.now()
+    shared = child_environment({**environment, **services_at, **given, RUN_START: f"{now.time_us} {now.clock}"})
     if settings.worker.start == "now":
         # The agent may have sent the first segments before a worker has loaded its model.
-        shared[WORKER_START] = rfc3339(time.time_ns() // 1000)
+        shared[WORKER_START] = rfc3339(now.time_us)
     if services.is_embedded:
         # All that our own broker can; asked for more, a worker warns of it.
         shared[WORKER_GUARANTEE] = "at-least-once"

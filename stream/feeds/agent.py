@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, Self
 
 from stream.errors import RecordTooLargeError, SourceError, StreamError
 from stream.headers import Headers
@@ -74,6 +74,24 @@ class Pauses:
         self._next = self._first
 
 
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """When footage began that is sent as if it were filmed from then on, whoever sends it."""
+
+    #: Event time of its first frame, in microseconds.
+    time_us: int
+    #: Seconds of the monotonic clock then, which all processes of a machine share.
+    clock: float
+
+    @classmethod
+    def now(cls) -> Self:
+        return cls(time.time_ns() // 1000, time.monotonic())
+
+    def late_seconds(self, time_us: int) -> float:
+        """How long ago what is shown at an event time was due; 0 where it is not due yet."""
+        return max(0.0, time.monotonic() - self.clock - (time_us - self.time_us) / 1e6)
+
+
 @dataclass(slots=True)
 class Attached:
     """How far an attachment has come."""
@@ -111,6 +129,7 @@ def attach(
     pace: Pace = "realtime",
     loop: bool = False,
     start_us: int | None = None,
+    begun: Beginning | None = None,
     first_attempts: int | None = FIRST_ATTEMPTS,
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[Attached], None] = lambda _: None,
@@ -131,6 +150,8 @@ def attach(
         pace: "realtime" hands over footage as fast as it was recorded, "max" as fast as it can be read.
         loop: begin again at the end, with time going on.
         start_us: event time of the first frame of footage; when it was recorded, if None.
+        begun: when footage began that is sent as if it were filmed from then on, in place of `start_us`: what was sent
+            before, as `state.end_us` says, is left out, and what is due by now is sent at once.
         first_attempts: how often a camera that has never answered is tried; for as long as it takes, if None.
         stop: asked often.
         progress: told after each segment, and when a camera's connection opens or breaks.
@@ -171,7 +192,9 @@ def attach(
     if is_live(uri) and not is_film(uri):
         _attach_camera(uri, camera, limits, send, stop, progress, state, first_attempts, reading)
     else:
-        _attach_files(uri, camera, limits, send, stop, pace, state, start_us=start_us, loop=loop, reading=reading)
+        _attach_files(
+            uri, camera, limits, send, stop, pace, state, start_us=start_us, begun=begun, loop=loop, reading=reading
+        )
     sender.flush()
     return state
 
@@ -197,6 +220,7 @@ def _attach_files(
     state: Attached,
     *,
     start_us: int | None,
+    begun: Beginning | None,
     loop: bool,
     reading: Reading | None,
 ) -> None:
@@ -204,18 +228,29 @@ def _attach_files(
     files = [uri] if is_live(uri) else open_in_order(find_files(Path(uri), left_out), reading)
     if is_live(uri) and start_us is None:
         start_us = time.time_ns() // 1000  # who serves a film does not say when it was recorded
+    if begun is not None:
+        start_us = begun.time_us
     footage = Footage(files, camera, limits, start_us=start_us, strict=not Path(uri).is_dir(), reading=reading)
     footage.failures += left_out
     state.failures, state.problem = footage.failures, None
     max_gap = (limits or SegmentLimits()).max_gap_seconds
+
+    sent_us = 0 if begun is None else state.end_us
+
+    def paced(feed: Feed) -> Iterator[Packet]:
+        return _paced(feed, pace, stop, max_gap, 0.0 if begun is None else begun.late_seconds(footage.begin_us))
+
     try:
         while True:
-            sent_before = state.segments
-            for segment in footage.segments(lambda feed: _paced(feed, pace, stop, max_gap), stop):
-                send([segment])
+            read = 0
+            for segment in footage.segments(paced, stop):
+                read += not segment.is_end
+                # Of the newest file, that it has ended may be all that was not said.
+                if segment.end_us > sent_us or (segment.is_end and segment.end_us == sent_us):
+                    send([segment])
             if stop():
                 return
-            if state.segments == sent_before:
+            if not read:
                 raise SourceError(
                     f"{uri}: no frame could be read ({state.failures or dict(state.skipped) or 'it is empty'})",
                     cause=NO_FRAME,
@@ -226,8 +261,10 @@ def _attach_files(
         state.skipped.update(footage.skipped)
 
 
-def _paced(feed: Feed, pace: Pace, stop: Callable[[], bool], max_gap_seconds: float) -> Iterator[Packet]:
-    """The packets of a file, each not before its time when the pace is real time.
+def _paced(
+    feed: Feed, pace: Pace, stop: Callable[[], bool], max_gap_seconds: float, late_seconds: float
+) -> Iterator[Packet]:
+    """The packets of a file that is to have begun `late_seconds` ago, each not before its time in real time.
 
     Where timestamps jump, forward by more than the longest gap or back, time goes on from there: nobody waits for it.
     Once it is to stop, what is shown before pictures that were given follows them, and nothing else.
@@ -241,7 +278,9 @@ def _paced(feed: Feed, pace: Pace, stop: Callable[[], bool], max_gap_seconds: fl
         if pace == "realtime" and stamp is not None:
             seconds = float(stamp * feed.track.time_base)
             if last is None or not -_REORDER_SECONDS <= seconds - last <= max_gap_seconds:
-                begin = time.monotonic() - seconds
+                if last is not None:
+                    late_seconds = max(0.0, time.monotonic() - begin - last)
+                begin = time.monotonic() - late_seconds - seconds
             last = seconds
             while (left := begin + seconds - time.monotonic()) > 0 and not stop():
                 time.sleep(min(left, _SLEEP_SECONDS))

@@ -17,7 +17,7 @@ from stream.errors import BrokerError, SourceError
 
 from . import agent
 from .addresses import is_live
-from .agent import Attached, Pauses, Sender, attach, wait
+from .agent import Attached, Beginning, Pauses, Sender, attach, wait
 from .cutting.segmenter import SegmentLimits
 from .reasons import AGENT_STOPPED, FOOTAGE_IS_OVER
 from .source import Reading
@@ -54,10 +54,12 @@ def attach_all(
     stop: Callable[[], bool] = lambda: False,
     tell: Callable[[Sequence[FeedState]], None] = lambda _: None,
     gone: Callable[[str], str | None] = lambda _: None,
+    begun: Beginning | None = None,
 ) -> None:
     """Send the segments of all cameras until `stop()`, or until each has ended as only footage does.
 
-    Footage stands in for a camera here: it is sent in real time, as if it were filmed from now on.
+    Footage stands in for a camera here: it is sent in real time, as if it were filmed from now on. Whoever is started
+    again amid it says when that was, and it goes on where it was; what loops begins anew.
     A camera that does not answer, breaks off or was never there is tried again for as long as it takes, at growing
     pauses; `tell` hears of it, as does the log when it has given nothing for 10 s.
 
@@ -69,13 +71,17 @@ def attach_all(
         stop: asked often, by several threads.
         tell: told the state of every camera twice a second, and a last time at the end.
         gone: why a camera is to be read no more, in a few words; None while it is.
+        begun: when footage began; now, if None.
 
     Raises:
         BrokerError: the broker is gone. No camera is read any more.
     """
     quiet = quiet_after(limits or SegmentLimits())
     over = threading.Event()
-    lanes = [_Lane(camera, sender, topic, limits, lambda: over.is_set() or stop(), gone, quiet) for camera in cameras]
+    begun = Beginning.now() if begun is None else begun
+    lanes = [
+        _Lane(camera, sender, topic, limits, lambda: over.is_set() or stop(), gone, quiet, begun) for camera in cameras
+    ]
     for lane in lanes:
         lane.start()
     known: dict[str, FeedState] = {}
@@ -114,11 +120,15 @@ class _Lane(threading.Thread):
         stop: Callable[[], bool],
         gone: Callable[[str], str | None],
         quiet_seconds: float,
+        begun: Beginning,
     ) -> None:
         super().__init__(name=f"camera {camera.camera}", daemon=True)
         self._camera, self._sender, self._topic, self._limits = camera, sender, topic, limits
         self._asked_to_stop, self._gone = stop, gone
         self._attached = Attached(end_us=camera.end_us)
+        # What was sent of a time that is still to come is none of this footage.
+        goes_on = not camera.loop and camera.end_us <= time.time_ns() // 1000
+        self._begun = begun if goes_on else None
         self.watch = FeedWatch(camera.camera, is_footage=not is_live(camera.uri), quiet_seconds=quiet_seconds)
         #: The broker's error that ended this thread.
         self.broken: BrokerError | None = None
@@ -163,6 +173,7 @@ class _Lane(threading.Thread):
             limits=self._limits,
             loop=self._camera.loop,
             start_us=max(time.time_ns() // 1000, self._attached.end_us),
+            begun=self._begun,
             first_attempts=None,
             stop=self._is_over,
             progress=self.watch.update,

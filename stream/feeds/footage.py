@@ -61,6 +61,8 @@ class Footage:
         self._files, self._camera, self._limits, self._reading = files, camera, limits, reading
         self._recorded, self._strict = start_us is None, strict
         self._next_us = start_us or 0
+        #: Event time at which the newest file begins.
+        self.begin_us = self._next_us
         #: Files left out, with the reason.
         self.failures: list[str] = []
         #: Frames left out at the ends of files, which no segment could tell of.
@@ -100,6 +102,7 @@ class Footage:
             begin_us = (
                 max(self._next_us, feed.recorded.begin_us if feed.recorded else 0) if self._recorded else self._next_us
             )
+            self.begin_us = begin_us
             segmenter = Segmenter(self._camera, feed.track, self._limits, start_us=begin_us)
             failure: SourceError | None = None
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -10,7 +11,7 @@ from consumers.outputs.outages import watch_kafka, watching
 from consumers.outputs.states import reported_cameras
 from consumers.records.states.process import ProcessInfo
 from consumers.running.attaching import disk_of, limits_of, opened, spool_of
-from consumers.running.child import Run
+from consumers.running.child import RUN_START, Run
 from consumers.running.ending import Ending
 from consumers.running.monitoring.endpoint import endpoint
 from consumers.running.monitoring.monitors import AgentMonitor
@@ -21,7 +22,7 @@ from consumers.running.sending.indexing import Indexer, both
 from consumers.running.sending.link import AgentLink
 from consumers.running.supervising.pulse import Pulse
 from consumers.settings import Settings
-from stream import FeedState, FleetCamera, KafkaTransport, attach_all, is_film, is_live
+from stream import Beginning, FeedState, FleetCamera, KafkaTransport, attach_all, is_film, is_live
 
 AWAY: Final[tuple[type[Exception], ...]] = ()
 REFUSED: Final[tuple[type[Exception], ...]] = ()
@@ -107,8 +108,17 @@ def prepare(settings: Settings, process: ProcessInfo, pulse: Pulse) -> Iterator[
                 stop=ending.stop.is_set,
                 tell=tell,
                 gone=gone,
+                begun=_begun(),
             )
             courier.flush()
 
     with watching(kafka), endpoint(settings.metrics, monitor), claims:
         yield run
+
+
+def _begun() -> Beginning | None:
+    """When the run began, over restarts of this process: its footage is sent once."""
+    if not (told := os.environ.get(RUN_START)):
+        return None
+    time_us, clock = told.split()
+    return Beginning(int(time_us), float(clock))
