@@ -79,7 +79,7 @@ class ForgottenBook:
         return known or next((each for each in own if each.touches(start_us, end_us)), None)
 
     def of_event(self, event: str) -> Forgotten | None:
-        """The stretch that an event is noted of, by its id alone: nothing else may be left of it. None where of none."""
+        """The stretch that an event is noted of, by its id alone: nothing else may be left of it."""
         return self._by_event.get(event)
 
     def events(self) -> dict[str, Forgotten]:
