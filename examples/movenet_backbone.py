@@ -10,9 +10,9 @@ the backbone inside a checkpoint: this is how it came there.
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -57,9 +57,11 @@ def load_tfjs(backbone: PoseBackbone, model: Path) -> None:
 
 
 def main() -> None:
-    if len(sys.argv) != 3:
-        sys.exit(__doc__)
-    model, output = map(Path, sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("output", type=Path)
+    given = parser.parse_args()
+    model, output = given.model, given.output
     network = MoveNetMotion(2)
     load_tfjs(network.backbone, model)
     found = describe("movenet_motion")
