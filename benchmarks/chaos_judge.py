@@ -207,8 +207,8 @@ def _compare_segments(verdict: Verdict, records: Sequence[Any]) -> None:
         dropped[camera] += sum(frames for reason, frames in _told(record).items() if reason.startswith("spool_"))
         # An end mark has the number of the segment that does not come any more.
         if int(headers.get("size", b"0")):
-            feed = camera, int(headers.get("claim", b"0")), int(headers["epoch-us"])
-            feeds[feed][int(headers["sequence"])] += 1
+            place = camera, int(headers.get("claim", b"0")), int(headers["epoch-us"])
+            feeds[place][int(headers["sequence"])] += 1
     for (camera, claim, epoch_us), numbers in sorted(feeds.items()):
         feed = f"{camera}, claim {claim}, epoch {epoch_us}"
         verdict.segments_doubled += [f"{feed}: {n} is there {times} times" for n, times in numbers.items() if times > 1]

@@ -315,7 +315,7 @@ def _send_without_end(film: Path, write: Callable[[bytes], Any]) -> None:
                         continue
                     shift = next_dts - packet.dts if shift is None else shift
                     packet.dts, packet.pts = packet.dts + shift, packet.pts + shift
-                    next_dts = packet.dts + packet.duration
+                    next_dts = packet.dts + (packet.duration or 0)
                     time.sleep(max(0.0, began + float(packet.dts * found.time_base) - time.monotonic()))
                     packet.stream = track
                     sent.mux(packet)

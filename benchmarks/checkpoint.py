@@ -53,7 +53,10 @@ def _spread_scores(network: nn.Module) -> None:
         network(clips)
         network.eval()
         logits = network(clips)  # (B, L)
-        layer = network.blocks[-1].proj  # type: ignore[union-attr]
+        blocks = network.get_submodule("blocks")
+        assert isinstance(blocks, nn.ModuleList)
+        layer = blocks[-1].proj
+        assert isinstance(layer, nn.Linear)
         gain = _SPREAD / (logits - logits.mean(0)).std()
         layer.weight *= gain
         layer.bias.copy_(gain * (layer.bias - logits.mean(0)))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import av
 import av.error
@@ -71,6 +71,7 @@ def _film(path: Path, encoder: str, options: dict[str, str], group: int) -> Path
     width, height = SIZE
     with av.open(str(path), "w") as out:
         stream = out.add_stream(encoder, rate=_RATE, options={"threads": "1"} | options)
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height = SIZE
         stream.pix_fmt = "yuvj420p" if encoder == "mjpeg" else "yuv420p"
         stream.gop_size = group
@@ -225,7 +226,9 @@ def _repacked(data: bytes, own: Whole, change: Callable[[bytes], bytes]) -> byte
     """The segment with each packet changed, in a container of the same kind."""
     buffer = io.BytesIO()
     # What is looked at here may be a bomb already.
-    careful = {"stream_options": [{"skip_frame": "all", "max_pixels": "1000000"}]} if own.container == "mpegts" else {}
+    careful: dict[str, Any] = {}
+    if own.container == "mpegts":
+        careful["stream_options"] = [{"skip_frame": "all", "max_pixels": "1000000"}]
     try:
         with (
             av.open(io.BytesIO(data), "r", format=own.container, **careful) as source,

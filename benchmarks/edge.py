@@ -8,6 +8,7 @@ default. Fails unless every frame is accounted for, and model id and scores are 
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -152,10 +153,11 @@ def megabytes(prefix: str) -> float:
 
 def main() -> int:
     """Check and print; 1 if the edge install fails, 2 for a wrong command line."""
-    if len(sys.argv) != 2 or not Path(sys.argv[1]).is_file():
-        sys.stderr.write(f"{__doc__}\n")
-        return 2
-    python = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("python", metavar="PYTHON", type=Path)
+    python: Path = parser.parse_args().python
+    if not python.is_file():
+        parser.error(f"{python}: no such file")
     try:
         lines = check(python)
     except (WrongWorkError, subprocess.TimeoutExpired) as error:

@@ -9,6 +9,7 @@ unless predictions come, the health check of the image answers, nothing runs as 
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -249,14 +250,14 @@ def _output(*command: str) -> str:
 
 def main() -> int:
     """Check and print; 1 if the image fails, 2 for a wrong command line."""
-    if len(sys.argv) != 2:
-        sys.stderr.write(f"{__doc__}\n")
-        return 2
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("image", metavar="IMAGE")
+    image: str = parser.parse_args().image
     if os.geteuid() != 0:
         sys.stderr.write("edge image: needs root, to mount the image's files\n")
         return 1
     try:
-        for line in check(sys.argv[1]):
+        for line in check(image):
             print(line, flush=True)
     except WrongImageError as error:
         sys.stderr.write(f"edge image: {error}\n")

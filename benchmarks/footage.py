@@ -74,7 +74,7 @@ def _encode(wanted: Footage, path: Path) -> None:
             for plane, content in zip(frame.planes, planes, strict=True):
                 padded = np.zeros((plane.height, plane.line_size), np.uint8)
                 padded[:, : plane.width] = content
-                plane.update(padded)
+                plane.update(padded.tobytes())
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
 

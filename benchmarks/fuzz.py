@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
@@ -61,7 +62,7 @@ def decode(records: list[Parts], outcomes: Outcomes, number: int) -> None:
     queue = DecodeQueue[int](SPEC, threads=1)
     try:
         for index, parts in enumerate(records):
-            queue.put(index, lambda parts=parts: Segment.decode(*parts, "fuzz"), "fuzz")
+            queue.put(index, partial(Segment.decode, *parts, "fuzz"), "fuzz")
         while (entry := queue.take(wait=True)) is not None:
             outcome = entry[1]
             if not isinstance(outcome, SegmentError):

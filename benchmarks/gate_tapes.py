@@ -166,10 +166,10 @@ def _frames(tape: Tape, view: Picture, rng: np.random.Generator) -> Iterator[np.
 
 def _soft(mask: np.ndarray) -> np.ndarray:
     """A mask as shares, without lone pixels and with soft borders."""
-    share = mask.astype(np.float32)
+    share: np.ndarray = mask.astype(np.float32)
     for axis in (0, 1):
         padded = np.pad(share, [(4, 4) if a == axis else (0, 0) for a in (0, 1)], mode="edge")
-        share = sum(np.roll(padded, k, axis) for k in range(-4, 5)) / 9  # type: ignore[assignment]
+        share = np.sum([np.roll(padded, k, axis) for k in range(-4, 5)], axis=0) / 9
         share = share[4:-4] if axis == 0 else share[:, 4:-4]
     return np.clip(share * 3 - 0.5, 0, 1)
 
@@ -199,4 +199,5 @@ def _median(view: Path) -> Picture:
             if number % 25 == 0:
                 shown = frame.reformat(width=WIDTH, height=HEIGHT, format="rgb24", interpolation="AREA")
                 pictures.append(shown.to_ndarray())
-    return np.median(pictures, axis=0).astype(np.float32)
+    median: Picture = np.median(pictures, axis=0).astype(np.float32)
+    return median

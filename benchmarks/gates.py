@@ -115,11 +115,13 @@ def measure(session: Session) -> Shares:
         alarming += int(above.sum())
         alarming_gated += int(above[gated.gated].sum())
     windows = sum(len(t.places) for t in traces[0])
+    core_seconds, core_seconds_ungated = seconds
     return Shares(
         1 - sum(len(t.gated) for t in traces[0]) / windows,
         encoded[0] / encoded[1],
         watched.undecoded / max(1, watched.segments),
-        *seconds,
+        core_seconds,
+        core_seconds_ungated,
         alarming,
         alarming_gated,
     )

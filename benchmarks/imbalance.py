@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -48,9 +49,7 @@ def main() -> None:
             for draw in range(options.draws):
                 trainer = first.under(replace(recipe, imbalance=imbalance))
                 generator = np.random.default_rng(draw)
-                outcome = trainer.validate(
-                    5, learn_from=lambda part, g=generator: thinned(part, first.truth, rare, options.ratio, g)
-                )
+                outcome = trainer.validate(5, learn_from=partial(thinned, first.truth, rare, options.ratio, generator))
                 found = outcome.evaluation
                 recall = next(c.recall for c in found.per_class if c.label == options.rare)
                 names = ("macro_f1", "balanced_accuracy", "auc")
@@ -71,7 +70,7 @@ def main() -> None:
     output.write_text(json.dumps({n: dict(zip(keys, map(float, mean), strict=True)) for n, mean, _ in rows}, indent=2))
 
 
-def thinned(part: np.ndarray, truth: np.ndarray, rare: int, ratio: int, generator: np.random.Generator) -> np.ndarray:
+def thinned(truth: np.ndarray, rare: int, ratio: int, generator: np.random.Generator, part: np.ndarray) -> np.ndarray:
     """`part` with so few of the rare label that the others are `ratio` times as many; at least two stay."""
     is_rare = truth[part] == rare
     kept = max(2, round((~is_rare).sum() / ratio))

@@ -26,7 +26,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Self
 
-from chaos_stand import Command, KillableRedis
+from chaos_services import KillableRedis
+from chaos_stand import Command
 from footage import Footage, footage
 from soak import sample
 

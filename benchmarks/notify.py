@@ -31,6 +31,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
 from price.machine import processor
 from rich.table import Table
 
@@ -90,7 +91,7 @@ def mosquitto(arrivals: Arrivals, program: str) -> Iterator[str]:
         process = subprocess.Popen([program, "-c", settings], stderr=subprocess.DEVNULL)
         while socket.socket().connect_ex(("127.0.0.1", port)):
             time.sleep(0.05)
-        client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+        client = mqtt.Client(CallbackAPIVersion.VERSION2)
         client.on_message = lambda _client, _data, message: arrivals.note("mqtt", json.loads(message.payload)["event"])
         client.connect("127.0.0.1", port)
         client.subscribe("clipline/+/event", qos=1)

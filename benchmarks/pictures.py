@@ -35,7 +35,9 @@ def measure(film: Path, settings: Settings) -> str:
     attach(str(film), "gate", transport.producer(), topic, limits=limits, pace="max", start_us=_BEGIN_US)
     (place,) = (f"{t}[{n}]@{first}-{end - 1}" for (t, n), (first, end) in transport.offsets(topic).items() if end)
     at_us = [_BEGIN_US + seconds * 1_000_000 for seconds in (2, 8, 4)]
-    event = Event("gate", "m", "fight", "ended", 1, "0" * 24, at_us[0], at_us[1], 0.9, at_us[2], 9, "gap", place)
+    event = Event(
+        "gate", "m", "fight", "ended", 1, "0" * 24, at_us[0], at_us[1], 0.9, at_us[2], 9, "gap", segments=place
+    )
     maker = PictureMaker(settings)
     wall, cpu = [], []
     for _ in range(_TIMES):

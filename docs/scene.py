@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import av
 import httpx
+from argon2 import PasswordHasher
 
 from consumers.outputs.redis.connection import open_redis
 from consumers.outputs.states import ensure_state_topics
@@ -41,9 +42,8 @@ from consumers.topics import (
     ensure_topic_of_verdicts,
     ensure_topics,
 )
-from consumers.web.credentials import PasswordHasher
 from consumers.web.serving import serving_dashboard
-from stream import FeedState, KafkaTransport, Reading
+from stream import FeedState, FeedStatus, KafkaTransport, Reading
 from stream.services import EmbeddedBroker, EmbeddedRedis
 
 FOOTAGE: Final = Path(__file__).resolve().parents[1] / "consumers" / "footage"
@@ -55,7 +55,7 @@ _SECOND_US: Final = 1_000_000
 _TOLD_SECONDS: Final = 4.0
 _EVENTS: Final = 200
 #: How cameras are whose picture is not one of now, why, and the seconds since.
-_TROUBLED: Final = {
+_TROUBLED: Final[Mapping[str, tuple[FeedStatus, str | None, int]]] = {
     "dock": ("stalled", "no packets", 75),
     "office": ("ended", "the footage is over", 95),
     "ramp-behind-the-loading-bay-north-2": ("failed", "connection refused", 3_900),

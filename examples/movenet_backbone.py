@@ -10,9 +10,9 @@ the backbone inside a checkpoint: this is how it came there.
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,9 @@ def load_tfjs(backbone: PoseBackbone, model: Path) -> None:
         at += count * dtype.itemsize
     nodes = {n["name"]: n for n in graph["modelTopology"]["node"] if "Conv" in n["op"] and "/model/" in n["name"]}
 
-    def put(conv: torch.nn.Conv2d, key: str) -> None:
+    def put(place: str, key: str) -> None:
+        conv = backbone.get_submodule(place)
+        assert isinstance(conv, torch.nn.Conv2d)
         (node,) = (n for name, n in nodes.items() if key in name)
         kernel, bias = (torch.from_numpy(weights[i].astype(np.float32)) for i in node["input"][1:3])
         order = (2, 3, 0, 1) if "Depthwise" in node["op"] else (3, 2, 0, 1)
@@ -44,20 +46,22 @@ def load_tfjs(backbone: PoseBackbone, model: Path) -> None:
             assert conv.bias is not None
             conv.bias.copy_(bias)
 
-    put(backbone.stem.conv, "/Conv1_relu/")
-    for number, block in enumerate(backbone.blocks):
+    put("stem.conv", "/Conv1_relu/")
+    for number in range(len(backbone.blocks)):
         name = f"/block_{number}_" if number else "/expanded_conv_"
         if number:
-            put(block.expand.conv, name + "expand_relu/")
-        put(block.depthwise.conv, name + "depthwise/")
-        put(block.project.conv, name + "project_BN/")
-    put(backbone.last.conv, "/out_relu/")
+            put(f"blocks.{number}.expand.conv", name + "expand_relu/")
+        put(f"blocks.{number}.depthwise.conv", name + "depthwise/")
+        put(f"blocks.{number}.project.conv", name + "project_BN/")
+    put("last.conv", "/out_relu/")
 
 
 def main() -> None:
-    if len(sys.argv) != 3:
-        sys.exit(__doc__)
-    model, output = map(Path, sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("output", type=Path)
+    given = parser.parse_args()
+    model, output = given.model, given.output
     network = MoveNetMotion(2)
     load_tfjs(network.backbone, model)
     found = describe("movenet_motion")

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 
 import numpy as np
@@ -108,10 +109,19 @@ def test_an_architecture_is_corrected(tmp_path):
     assert "did you mean x3d_" in clipline("train", tmp_path, "--arch", "x3d_q").stderr
 
 
+class NoTorch(MetaPathFinder):
+    """An import of it fails. None in `sys.modules` would do, but that scipy looks there for its arrays."""
+
+    def find_spec(self, name, *_):
+        if name == "torch":
+            raise ModuleNotFoundError(name)
+
+
 @pytest.mark.parametrize("command", ["train", "evaluate movenet-motion", "compare movenet-motion x3d-xs"])
 def test_what_is_wrong_with_labelled_footage_is_said_before_torch_is_imported(tmp_path, command, monkeypatch):
     (tmp_path / "bad.csv").write_text("path,lable\na.mp4,fight\n")
-    monkeypatch.setitem(sys.modules, "torch", None)  # an import of it fails
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [NoTorch(), *sys.meta_path])
     result = clipline(*command.split(), tmp_path / "bad.csv")
     assert result.returncode == 2
     assert "bad.csv" in result.stderr

@@ -17,6 +17,7 @@ from consumers.records.dead_letter import DeadLetter
 from consumers.records.delivery import Delivery
 from consumers.records.verdict import Verdict
 from consumers.settings import Settings
+from consumers.topics import ensure_topic_of_forgotten
 from consumers.web.sharing.by_hand import make_share
 from stream import SourceError
 from stream.services import Service
@@ -129,6 +130,17 @@ def test_nothing_is_made_of_an_event_that_is_forgotten(here: Site, command: tupl
     refused = run(here.settings, *command, GONE.id)
     assert isinstance(refused.exception, SourceError)
     assert f"event {GONE.id}: camera gate, " in str(refused.exception)
+
+
+@pytest.mark.parametrize("command", [("share",), ("pictures", "show"), ("evidence",)], ids=" ".join)
+def test_an_event_of_which_only_its_id_is_noted_is_said_to_be_forgotten(here: Site, command: tuple[str, ...]) -> None:
+    ensure_topic_of_forgotten(here.transport, here.topics)
+    here.send(here.topics.forgotten, stretch().with_events(["1" * 24, "12" + "3" * 22]))
+    refused = run(here.settings, *command, "11")
+    assert isinstance(refused.exception, SourceError)
+    assert f"event {'1' * 24}: camera gate" in str(refused.exception)
+    assert "beginning of 2 ids" in str(run(here.settings, *command, "1").exception)
+    assert "no such event" in str(run(here.settings, *command, "f00").exception)
 
 
 def test_dead_letters_are_listed_without_what_is_forgotten_and_none_of_it_is_shown_or_sent_again(here: Site) -> None:

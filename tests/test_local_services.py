@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -194,7 +193,9 @@ def test_redis_that_ended_or_hangs_is_started_again_where_it_was_and_so_often_at
             os.kill(server_of(redis), fault)
             if fault == signal.SIGKILL:
                 assert eventually(lambda: redis.ended() is not None)
-            services._revived_at[redis.name] = deque(t - HUNG_SECONDS for t in services._revived_at[redis.name])
+            if redis.name in services._revivals:
+                times = services._revivals[redis.name]._times
+                times.extend([times.popleft() - HUNG_SECONDS for _ in range(len(times))])
             lines = services.news(redis_silent=HUNG_SECONDS + 1 if fault == signal.SIGSTOP else 0.0)
             assert [line.count("ended by itself with status -9; ") + line.count(" hung: ") for line in lines] == [
                 1
@@ -251,7 +252,7 @@ def test_a_broker_that_ended_or_hangs_is_started_again_and_nothing_is_lost(fault
             os.kill(server_of(broker), fault)
             if fault == signal.SIGKILL:
                 assert eventually(lambda: broker.ended() is not None)
-            services._revived_at.clear()
+            services._revivals.clear()
             (line,) = services.news(kafka_silent=HUNG_SECONDS + 1 if fault == signal.SIGSTOP else 0.0)
             assert line.endswith("it was started again and nothing is lost")
             # It has not been asked again yet.

@@ -32,9 +32,10 @@ from consumers.running.children import specs_of
 from consumers.running.ending import Ending
 from consumers.running.monitoring import monitors
 from consumers.running.monitoring.endpoint import endpoint
-from consumers.running.monitoring.monitors import Liveness, WorkerMonitor
+from consumers.running.monitoring.monitors import WorkerMonitor
 from consumers.running.roles import worker as worker_module
 from consumers.running.roles.worker import keep_working
+from consumers.running.supervising.liveness import Liveness
 from consumers.settings import MetricsSettings, Settings, SettingsError
 from stream import KafkaTransport, Reading
 from tests.brightness_worker import RULES, SPEC, Brightness

@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import pkgutil
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +24,8 @@ from consumers.running.logs import BoundedLog
 from consumers.running.supervising import supervisor as supervisor_module
 from consumers.running.supervising.pulse import Pulse, Vigil
 from consumers.running.supervising.supervisor import ChildSpec, ProcessFailedError, RestartPolicy, Supervisor
+from consumers.topics import ensure_topics
+from stream import KafkaTransport
 from tests.waiting import eventually
 
 
@@ -296,6 +301,69 @@ def test_a_server_whose_loop_does_not_turn_is_said_to_be_stuck(role, monkeypatch
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             assert eventually(lambda: (pulse.stuck() or "").startswith("stuck for "), 3)
+
+
+@pytest.mark.parametrize(
+    ("role", "place", "doing"),
+    [
+        ("notify", "consumers.notifying.desk:Desk.news", "notifying"),
+        ("pictures", "consumers.pictures.follow:_Connection.poll", "making pictures"),
+    ],
+    ids=["notify", "pictures"],
+)
+def test_a_loop_that_hangs_is_said_to_be_stuck_and_one_that_goes_on_is_not(
+    role, place, doing, embedded_broker, topics_prefix, redis_url, monkeypatch
+):
+    from consumers.records.states.process import ProcessInfo
+    from consumers.running.child import ROLES
+    from consumers.running.ending import Ending
+    from consumers.settings import Settings
+
+    pytest.importorskip("PIL")
+    owner, _, name = place.rpartition(".")
+    turns, goes_on = threading.Event(), threading.Event()
+    goes_on.set()
+    real = getattr(pkgutil.resolve_name(owner), name)
+
+    def hangs(*arguments: object) -> object:
+        turns.set()
+        goes_on.wait(30)
+        return real(*arguments)
+
+    monkeypatch.setattr(pkgutil.resolve_name(owner), name, hangs)
+    monkeypatch.setattr(os, "nice", lambda _: 0)  # of this process
+    settings = Settings.model_validate(
+        {
+            "kafka": embedded_broker.address,
+            "redis": redis_url,
+            "topics": {"prefix": topics_prefix},
+            "notify": {"group": f"{topics_prefix}-notify"},
+            "pictures": {"group": f"{topics_prefix}-pictures"},
+            "channels": {"ops": {"url": "http://127.0.0.1:1/"}},
+            "metrics": {"stuck_seconds": 3.0},
+        }
+    )
+    ensure_topics(KafkaTransport(settings.broker), settings.topics)
+    pulse, ending = Pulse(), Ending()
+    with importlib.import_module(ROLES[role]).prepare(settings, ProcessInfo.current("it"), pulse) as run:
+        work = threading.Thread(target=run, args=(ending,))
+        work.start()
+        try:
+            assert turns.wait(30)
+            until = time.monotonic() + 4
+            while time.monotonic() < until:
+                assert pulse.stuck() is None
+                time.sleep(0.1)
+            goes_on.clear()
+            assert eventually(lambda: pulse.stuck() is not None, 10)
+            assert re.fullmatch(rf"stuck for \d\.\d s while {doing}", pulse.stuck())
+            goes_on.set()
+            assert eventually(lambda: pulse.stuck() is None, 10)
+        finally:
+            goes_on.set()
+            ending.ask()
+            work.join(30)
+    assert not work.is_alive()
 
 
 def test_what_has_finished_is_left_at_that(tmp_path):

@@ -37,7 +37,11 @@ from tests.waiting import eventually
 
 ASKED = {"from": iso(FROM_US), "to": iso(TO_US), "why": "request 17"}
 GONE, KEPT = seen_event(4), seen_event(1)
-TOKENS = {"ana": {"hash": token_hash("ana"), "role": "admin"}, "bob": {"hash": token_hash("bob"), "role": "operator"}}
+TOKENS = {
+    "ana": {"hash": token_hash("ana"), "role": "admin"},
+    "bob": {"hash": token_hash("bob"), "role": "operator"},
+    "eve": {"hash": token_hash("eve"), "role": "operator", "cameras": ["dock"]},
+}
 
 
 @pytest.fixture
@@ -112,6 +116,27 @@ def test_what_was_said_and_sent_of_the_beginning_of_an_event_goes_with_what_came
             assert (told["items"], told["forgotten"]) == ([], 1), listed
         problem(client.get(f"/verdicts/{verdict.id}"), 410, "forgotten")
         assert desk.view.judged("gate", "fight") == []
+
+
+def test_an_event_of_which_only_its_id_is_noted_is_said_to_be_forgotten(here: Site) -> None:
+    ensure_topic_of_forgotten(here.transport, here.topics)
+    here.send(here.topics.forgotten, replace(stretch(), why="request 17").with_events(["1" * 24]))
+    with as_ana(here) as (client, _):
+        for path in ("", "/pictures", "/pictures/peak", "/pictures/strip", "/evidence.m3u8"):
+            said = problem(client.get(f"/events/{'1' * 24}{path}"), 410, "forgotten")
+            assert said["forgotten"]["why"] == "request 17", path
+            problem(client.get(f"/events/{'2' * 24}{path}"), 404, "not-found")
+        for path in ("/bundle", "/shares"):
+            problem(client.post(f"/events/{'1' * 24}{path}", json={}), 410, "forgotten")
+        problem(client.post("/verdicts", json={"event": "1" * 24, "answer": "false"}), 410, "forgotten")
+        both = {"events": ["1" * 24, KEPT.id], "answer": "false"}
+        (left_out,) = client.post("/verdicts/batch", json=both).json()["left_out"]
+        assert (left_out["event"], "as ana asked" in left_out["why"]) == ("1" * 24, True)
+        problem(client.post("/verdicts/batch", json={**both, "events": ["1" * 24]}), 410, "forgotten")
+    # Whoever may not see the camera learns nothing of it.
+    with served(here.settings, Authorization="Bearer eve") as (client, desk):
+        ready(desk)
+        problem(client.get(f"/events/{'1' * 24}"), 404, "not-found")
 
 
 def test_events_that_reach_beyond_a_stretch_are_noted_with_it(here: Site) -> None:

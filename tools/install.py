@@ -10,6 +10,7 @@ an install that was interrupted is found by the file `.unfinished` in the enviro
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import fcntl
 import importlib.util
@@ -263,16 +264,16 @@ def _alone(show: Show) -> Iterator[None]:
 
 def main(arguments: Sequence[str]) -> int:
     """Install; 1 if that fails, 2 for a wrong command line, 130 if interrupted."""
-    if not 1 <= len(arguments) <= 2 or arguments[0] not in LEVELS:
-        sys.stderr.write(f"{__doc__}\nLevels: {', '.join(LEVELS)}\n")
-        return 2
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("level", choices=LEVELS)
+    parser.add_argument("venv", nargs="?", type=Path, default=VENV)
+    given = parser.parse_args(arguments)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
-    venv = Path(arguments[1]) if len(arguments) > 1 else VENV
     show = Show()
     try:
         with _alone(show):
-            install(arguments[0], venv, show)
+            install(given.level, given.venv, show)
     except KeyboardInterrupt:
         show.line("interrupted; the next call makes it anew")
         return 130

@@ -12,7 +12,7 @@ from .cores import Cores
 from .desk import Desk
 from .figures import Figure, relate
 from .latency import Latency
-from .measuring import Ask, Job, Measuring, MissingError, Round, WrongWorkError
+from .measuring import Addresses, Ask, Job, Measuring, MissingError, Round, WrongWorkError
 from .paths.clipline import contract_of, fill_topic
 from .paths.windows import expected_windows
 from .plan import LARGEST
@@ -40,7 +40,7 @@ class Services:
             self._brokers[kind] = service.address
         return self._brokers[kind]
 
-    def __call__(self, kind: str) -> dict[str, str]:
+    def __call__(self, kind: str) -> Addresses:
         """The addresses of a broker and of Redis."""
         broker = self.broker(kind)
         if self._redis is None:

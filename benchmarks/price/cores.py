@@ -14,7 +14,7 @@ from consumers.live.assemble import clip_spec
 from .agreement import OWN_DIFFERENCE, PEER_DIFFERENCE, judge, judge_pictures
 from .desk import Desk
 from .figures import Figure
-from .measuring import Ask, Job, Measuring, MissingError, Round, WrongWorkError
+from .measuring import Addresses, Ask, Job, Measuring, MissingError, Round, WrongWorkError
 from .paths.clipline import contract_of, fill_topic
 from .paths.parts import CLOSE
 from .paths.windows import expected_windows
@@ -54,7 +54,7 @@ class _Case:
 class Cores:
     """Measures cameras per core and per GPU, and the parts of the direct path."""
 
-    def __init__(self, desk: Desk, figures: dict[Row, Figure], services: Callable[[str], dict[str, str]]) -> None:
+    def __init__(self, desk: Desk, figures: dict[Row, Figure], services: Callable[[str], Addresses]) -> None:
         """Begin; `services` gives the addresses of a broker and a Redis, or says what is missing."""
         self._desk, self._figures, self._services = desk, figures, services
         self._own = [figure for row, figure in figures.items() if row.kind in {CORE, GPU, PROFILE}]
@@ -73,9 +73,8 @@ class Cores:
                 for figure in (f for f in figures if f.row.footage == footage):
                     with figure.noting():
                         cases.append(self._prepared(figure, processes, stack))
-                        continue
-                    # It said why not.
-                    step(self._desk.plan.rounds)
+                    if figure.reason is not None:
+                        step(self._desk.plan.rounds)
                 self._measure(cases, step)
 
     def _prepared(self, figure: Figure, processes: dict[Job, Measuring | str], stack: ExitStack) -> _Case:

@@ -26,7 +26,7 @@ from stream import ClipSpec, Segment, StreamError, Transport
 
 from .desk import Desk
 from .figures import Figure
-from .measuring import Ask, Job, WrongWorkError
+from .measuring import Addresses, Ask, Job, WrongWorkError
 from .paths.clipline import camera_name, contract_of, segments_of, topics_of
 from .paths.windows import expected_windows
 from .rows import CORE, LATENCY, Row
@@ -62,7 +62,7 @@ class _Heard:
 class Latency:
     """Measures from segments to predictions."""
 
-    def __init__(self, desk: Desk, figures: dict[Row, Figure], services: Callable[[str], dict[str, str]]) -> None:
+    def __init__(self, desk: Desk, figures: dict[Row, Figure], services: Callable[[str], Addresses]) -> None:
         self._desk, self._figures, self._services = desk, figures, services
 
     def run(self) -> None:

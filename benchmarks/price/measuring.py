@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 _FOLDER: Final = Path(__file__).resolve().parents[1]
 
@@ -19,6 +19,13 @@ class MissingError(Exception):
 
 class WrongWorkError(Exception):
     """A path did not do what it was measured for."""
+
+
+class Addresses(TypedDict):
+    """Where the servers of a `Job` are."""
+
+    kafka: str
+    redis: str
 
 
 @dataclass(frozen=True, slots=True)

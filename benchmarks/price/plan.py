@@ -46,8 +46,10 @@ class Plan:
     records: int
 
     def footage(self, name: str, *, still: bool = False) -> Footage:
-        scene = "still" if still else "busy"
-        return replace(LATENCY_FOOTAGE[name], seconds=self.still_seconds if still else self.seconds, scene=scene)
+        moving = LATENCY_FOOTAGE[name]
+        if still:
+            return replace(moving, seconds=self.still_seconds, scene="still")
+        return replace(moving, seconds=self.seconds, scene="busy")
 
 
 FULL: Final = Plan(3, 6, 30, 6, (4, 16), 3, 800)

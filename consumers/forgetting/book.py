@@ -78,6 +78,10 @@ class ForgottenBook:
         known = None if event is None else self._by_event.get(event)
         return known or next((each for each in own if each.touches(start_us, end_us)), None)
 
+    def of_event(self, event: str) -> Forgotten | None:
+        """The stretch that an event is noted of, by its id alone: nothing else may be left of it."""
+        return self._by_event.get(event)
+
     def events(self) -> dict[str, Forgotten]:
         """The stretches of events that reach beyond theirs, by id, as far as they were found while they were there."""
         return dict(self._by_event)

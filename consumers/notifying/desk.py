@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from consumers.forgetting import ForgottenReader
@@ -52,6 +52,7 @@ class Desk:
         *,
         withheld: Withheld,
         events_id: str | None = None,
+        turn: Callable[[], None] = lambda: None,
     ) -> None:
         """Join the group.
 
@@ -63,6 +64,7 @@ class Desk:
             pictured: is told which pictures there are.
             withheld: is told what is forgotten.
             events_id: of the topic of events that an earlier one has read.
+            turn: called with each record where many are read, which may take minutes.
         """
         topics = settings.topics
         #: Of the topic of events that was read last.
@@ -86,7 +88,7 @@ class Desk:
             ensure_topic_of_pictures(transport, topics)
         if self._verdicts is not None:
             ensure_topic_of_verdicts(transport, topics, settings.verdicts.keep_days * 24)
-        self._transport, self._settings = transport, settings
+        self._transport, self._settings, self._turn = transport, settings, turn
         self._events, self._deliveries = (topics.events, 0), (topics.deliveries, 0)
         self._consumer: Consumer = transport.consumer(
             [topics.events], settings.notify.group, from_start=True, instance=instance
@@ -138,7 +140,7 @@ class Desk:
             self._consumer.commit({self._events: at})
         self._consumer.seek({self._events: at})
         ledger, last = Ledger(), self._transport.offsets(self._deliveries[0])[self._deliveries][0]
-        for record in self._transport.read_to_end([self._deliveries]):
+        for record in self._turning(self._transport.read_to_end([self._deliveries])):
             last = record.offset + 1
             if (entry := _entry_of(record)) is not None:
                 ledger.apply(entry)
@@ -158,7 +160,7 @@ class Desk:
         """Heed what people asked for within the longest time for which they may, and follow the topic from there on."""
         first, end = self._transport.offsets(verdicts[0])[verdicts]
         since = self._transport.sent_since(verdicts[0], now_us() - LONGEST_US).get(verdicts, first)
-        self._heed(self._transport.read({verdicts: (max(first, min(since, end)), end)}))
+        self._heed(self._turning(self._transport.read({verdicts: (max(first, min(since, end)), end)})))
         return self._transport.follow({verdicts: end})
 
     def _heed(self, records: Iterable[Record]) -> None:
@@ -170,7 +172,7 @@ class Desk:
         """Note the newest pictures, as many as are remembered, and follow the topic from there on."""
         bounds = self._transport.offsets(topic)
         newest = {partition: (max(first, end - MOST), end) for partition, (first, end) in bounds.items()}
-        self._look(self._transport.read(newest))
+        self._look(self._turning(self._transport.read(newest)))
         return self._transport.follow({partition: end for partition, (_, end) in newest.items()})
 
     def _look(self, records: Iterable[Record]) -> None:
@@ -184,12 +186,17 @@ class Desk:
         if len(book) == self._heeded:
             return
         first, end = self._only_partition()
-        for record in self._transport.read({self._events: (max(first, end - MOST), end)}):
+        for record in self._turning(self._transport.read({self._events: (max(first, end - MOST), end)})):
             # What is no report is said when its turn comes.
             with contextlib.suppress(RecordError):
                 event = Event.decode(record.key, record.headers, record.value, record.where, drills=True)
                 self._withheld.note(event)
         self._heeded = len(book)
+
+    def _turning(self, records: Iterable[Record]) -> Iterator[Record]:
+        for record in records:
+            self._turn()
+            yield record
 
     def _only_partition(self) -> tuple[int, int]:
         """First and next offset of the reports."""

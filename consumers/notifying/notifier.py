@@ -61,6 +61,7 @@ class Notifier:
         *,
         channels: Mapping[str, Channel] | None = None,
         instance: GroupInstance | None = None,
+        turn: Callable[[], None] = lambda: None,
     ) -> None:
         """Prepare; `run` connects.
 
@@ -71,12 +72,13 @@ class Notifier:
             hear: told of each entry that is stored.
             channels: in place of those that the settings describe.
             instance: the name under which the group takes it back when it was killed and started again.
+            turn: called as often as this turns: nothing that it does takes as long as `metrics.stuck_seconds`.
 
         Raises:
             SettingsError: there are no channels, or one cannot be used.
         """
         self._open_transport, self._settings, self._stop = open_transport, settings, stop
-        self._instance = instance
+        self._instance, self._turned = instance, turn
         self._hear = hear or (lambda _: None)
         self._channels = channels or {name: open_channel(name, each) for name, each in settings.channels.items()}
         self._said, self._pictured, self._withheld = Answers(), PicturedReports(), Withheld()
@@ -106,6 +108,7 @@ class Notifier:
                 outage.begin(str(error))
                 until = time.monotonic() + _RETRY_SECONDS
                 while not self._stop() and time.monotonic() < until:
+                    self._turned()
                     time.sleep(0.05)
         log.info("deliveries: %s", self.summary)
 
@@ -120,6 +123,7 @@ class Notifier:
             self._pictured,
             withheld=self._withheld,
             events_id=self._events_id,
+            turn=self._turned,
         )
         try:
             yield desk
@@ -139,6 +143,7 @@ class Notifier:
 
     def _turn(self, desk: Desk) -> None:
         """Take what came, write what follows from it, and hand out what may be tried."""
+        self._turned()
         records = desk.poll(_BUSY_POLL_SECONDS if self._senders.busy else _POLL_SECONDS)
         ledger = desk.ledger
         self._set_at_work(ledger)

@@ -306,11 +306,17 @@ def newest_report(transport: Transport, topics: TopicSettings, event: str) -> Ev
                 ids.add(newest.id)
     if newest is None and damaged:
         raise SourceError(f"event {event!r}: {damaged}")
+    book = read_forgotten(transport, topics)
+    # Of one that is forgotten, its id may be all that is left.
+    noted = {} if ids else {id_: stretch for id_, stretch in book.events().items() if id_.startswith(event)}
+    if len(ids | noted.keys()) > 1:
+        raise SourceError(f"event {event!r}: the beginning of {len(ids | noted.keys())} ids; give more of it")
+    if noted:
+        ((id_, stretch),) = noted.items()
+        raise SourceError(f"event {id_}: {stretch.explained()}")
     if newest is None:
         raise SourceError(f"event {event!r}: no such event on {topics.events}; `clipline events --json` lists them")
-    if len(ids) > 1:
-        raise SourceError(f"event {event!r}: the beginning of {len(ids)} ids; give more of it")
-    forgotten = read_forgotten(transport, topics).of(newest.camera, newest.start_us, newest.end_us, newest.id)
+    forgotten = book.of(newest.camera, newest.start_us, newest.end_us, newest.id)
     if forgotten is not None:
         raise SourceError(f"event {newest.id}: {forgotten.explained()}")
     return newest

@@ -51,6 +51,8 @@ class PictureFollower:
         settings: Settings,
         stop: Callable[[], bool],
         hear: Callable[[EventPictures], None] | None = None,
+        *,
+        turn: Callable[[], None] = lambda: None,
     ) -> None:
         """Prepare; `run` connects.
 
@@ -59,8 +61,10 @@ class PictureFollower:
             settings: topics, Redis, and how pictures are made.
             stop: asked several times a second.
             hear: told what was sent.
+            turn: called as often as this turns: nothing that it does takes as long as `metrics.stuck_seconds`.
         """
         self._open_transport, self._settings, self._stop, self._hear = open_transport, settings, stop, hear
+        self._turn = turn
         self._maker = PictureMaker(settings)
         #: Reports of which pictures were made, by event and state, oldest first.
         self._seen: dict[tuple[str, str], None] = {}
@@ -89,7 +93,9 @@ class PictureFollower:
 
     def _follow(self, connection: _Connection, store: PictureStore) -> None:
         while not self._stop():
+            self._turn()
             for record in connection.poll():
+                self._turn()
                 if connection.has(record):
                     self._take(record, connection, store)
                 if self._stop():
@@ -162,6 +168,7 @@ class PictureFollower:
         """Wait; False as soon as it is to end."""
         until = time.monotonic() + seconds
         while not self._stop() and time.monotonic() < until:
+            self._turn()
             time.sleep(0.05)
         return not self._stop()
 

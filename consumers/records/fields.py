@@ -8,6 +8,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn, TypeVar
 
+from pydantic import ValidationError
+
 from consumers.times import parse_time_us
 
 _T = TypeVar("_T")
@@ -24,6 +26,12 @@ class RecordError(ValueError):
 
 class OtherRecordError(RecordError):
     """A record is of another kind than the one that is looked for, and has its place on the topic."""
+
+
+def what_is_wrong(error: ValidationError, whole: str = "the record") -> str:
+    """The first thing that is wrong with what was to be read, and where in `whole` it is. Shows no values."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or whole}: {first['msg']}"
 
 
 def to_json(body: Any) -> str:

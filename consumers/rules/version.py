@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 
 from pydantic import ValidationError
 
-from consumers.records.fields import RecordError, field, json_object, to_json
+from consumers.records.fields import RecordError, field, json_object, to_json, what_is_wrong
 from consumers.records.group_keys import group_key, name_of
 from consumers.settings import RuleSettings, TrackerSettings
 from stream import Headers
@@ -82,14 +82,9 @@ class RulesVersion:
                 tables=tuple(RuleSettings.model_validate(table) for table in field(body, "rules", list, where)),
             )
         except ValidationError as error:
-            raise RecordError(f"{where}: {_first(error)}") from None
+            raise RecordError(f"{where}: {what_is_wrong(error, 'the rules')}") from None
         if not EARLIEST_US <= found.since_us <= LATEST_US:
             raise RecordError(f"{where}: since_us = {found.since_us}: expected a time from 1970 to 9998")
         if found.key != key:
             raise RecordError(f"{where}: expected the key {found.key.decode()!r}, found {key!r}")
         return found
-
-
-def _first(error: ValidationError) -> str:
-    first: Any = error.errors(include_url=False, include_input=False)[0]
-    return f"{'.'.join(map(str, first['loc'])) or 'the rules'}: {first['msg']}"

@@ -26,6 +26,8 @@ _POLL_SECONDS: Final = 0.25
 _SILENT_SECONDS: Final = 2 * HEARTBEAT_SECONDS
 #: How long it waits before it asks a broker again that did not answer.
 _RETRY_SECONDS: Final = 5.0
+#: Whoever is connected and did not look for longer stood still itself, and heard nobody: no more than this counts.
+_LOOK_SECONDS: Final = 2.0
 
 
 class Watch:
@@ -44,15 +46,19 @@ class Watch:
         self._states = States()
         #: What was said of it; None while all is heard.
         self._silent: str | None = None
-        #: When something was heard again, and after how many seconds.
+        #: When something could be heard again, and after how many seconds.
         self._again: tuple[float, float] | None = None
         self._silent_since = 0.0
         self._heard_at: float | None = None
+        #: Seconds of looking in which nothing was heard.
+        self._quiet = 0.0
+        self._looked, self._could_hear = clock(), False
         self._consumer: Consumer | None = None
         self._ask_at = 0.0
 
     def poll(self) -> Iterator[Mapping[str, object]]:
         """Take what came since the last call, waiting for it a moment; yield the events in it."""
+        self._look()
         try:
             if self._consumer is None:
                 self._open()
@@ -64,8 +70,9 @@ class Watch:
             records = ()
         if self._consumer is None:
             time.sleep(_POLL_SECONDS)
+        self._look()
         for record in records:
-            self._heard_at = self._clock()
+            self._heard_at, self._quiet = self._clock(), 0.0
             if record.topic != self._topics.events:
                 self._states.take(record, self._topics)
                 continue
@@ -101,6 +108,16 @@ class Watch:
         # Nor are they before everybody had the time to say something again.
         return overview(self._states, now_us - round(self._missed() * 1e6))
 
+    def _look(self) -> None:
+        """Count the time since it was looked last; to connect may take some."""
+        now = self._clock()
+        passed, self._looked = now - self._looked, now
+        if self._could_hear and passed > _LOOK_SECONDS:
+            self._again = now, passed + self._missed()
+            passed = _LOOK_SECONDS
+        self._quiet += passed
+        self._could_hear = self._consumer is not None
+
     def _missed(self) -> float:
         """Seconds in which nobody could be heard, as long as that matters."""
         if self._again is None or self._clock() - self._again[0] > DEAD_SECONDS:
@@ -109,7 +126,7 @@ class Watch:
 
     def _silence(self) -> str | None:
         """What to say where nothing is heard; None where something is, or never was."""
-        if self._heard_at is None or self._clock() - self._heard_at <= _SILENT_SECONDS:
+        if self._heard_at is None or self._quiet <= _SILENT_SECONDS:
             return None
         self._silent_since = self._heard_at
         what = (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from collections import defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 
 from consumers.forgetting.embedded import taking_out
 from consumers.outputs.redis.connection import SinkError, check_redis_url, connect_redis, redis_hosts
+from consumers.restarts import Restarts
 from consumers.settings import RunSettings, Settings
 from stream import BrokerError, EntryError, KafkaAddress, KafkaTransport, ServiceError, display_name
 from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Kept, Service, holder, is_taken
@@ -48,7 +48,7 @@ class Services:
     #: So often within so many seconds a server is started again by itself.
     _max_revivals: int = 5
     _window_seconds: float = 300.0
-    _revived_at: dict[str, deque[float]] = field(default_factory=lambda: defaultdict(deque))
+    _revivals: dict[str, Restarts] = field(default_factory=dict)
     #: What hangs and cannot be started again by itself, in words.
     _hung: str | None = None
     #: Servers that could not be started again just now: when that is tried next.
@@ -112,27 +112,26 @@ class Services:
 
         What cannot be started again, was so too often, or has lost what others rely on has failed: see `failure`.
         """
-        is_redis, times, now = isinstance(service, EmbeddedRedis), self._revived_at[service.name], time.monotonic()
+        is_redis, now = isinstance(service, EmbeddedRedis), time.monotonic()
+        revivals = self._revivals.setdefault(service.name, Restarts(self._window_seconds))
         reason = service.ended()
         # One that was just started again has not been asked yet.
-        if reason is None and silent_seconds > HUNG_SECONDS and (not times or now - times[-1] > HUNG_SECONDS):
+        if reason is None and silent_seconds > HUNG_SECONDS and now - revivals.newest > HUNG_SECONDS:
             reason = self._hung = f"{service.name} on {service.address} hung: no answer for {HUNG_SECONDS:g} s"
-        while times and now - times[0] > self._window_seconds:
-            times.popleft()
         # Who writes Redis builds it anew.
         next_at = self._next_at.get(service.name, now)
         if reason is None or not (is_redis or service.keeps_all) or now < next_at:
             return None
         self._next_at.pop(service.name, None)
-        if len(times) >= self._max_revivals:
+        if (count := revivals.within(now)) >= self._max_revivals:
             return None
-        times.append(now)
+        revivals.note(now)
         self._hung = None
         try:
             service.again()
         except ServiceError as error:
             # A port that is taken, a full disk: what passes is not to cost what it held.
-            pause = min(_TRY_SECONDS[0] * 2.0 ** (len(times) - 1), _TRY_SECONDS[1])
+            pause = min(_TRY_SECONDS[0] * 2.0**count, _TRY_SECONDS[1])
             self._next_at[service.name] = time.monotonic() + pause
             return f"{reason}; it cannot be started again: {error}; trying again in {pause:g} s"
         what = "and is built anew from the topics; pictures of events are gone" if is_redis else "and nothing is lost"

@@ -105,7 +105,7 @@ def _lasting_output() -> Iterator[None]:
         yield
     except BrokenPipeError:
         # What is still in its buffer would fail again at the end of the process.
-        _discard_output()
+        discard_output()
         raise
     except SystemExit as error:  # Rich's answer, which discards what is printed from now on
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from error
@@ -118,10 +118,10 @@ def last_words(show: Callable[[], None]) -> None:
             show()
             sys.stdout.flush()
     except OSError:
-        _discard_output()
+        discard_output()
 
 
-def _discard_output() -> None:
+def discard_output() -> None:
     """Standard output goes nowhere from now on."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -74,6 +74,10 @@ class UnhurriedOutput:
             self._thread.join(0.05)
         return not self._thread.is_alive()
 
+    def wait(self) -> None:
+        """Do what is left, behind `finish`, however long that takes."""
+        self._thread.join()
+
     @contextlib.contextmanager
     def logged(self) -> Iterator[None]:
         """While the body runs, the log is written by this thread, too: it goes where all else goes."""

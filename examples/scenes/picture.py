@@ -36,20 +36,23 @@ class Backdrop:
         """RGB frames (576, 768, 3) from number `first` on."""
         with av.open(str(self._path)) as container:
             stream = container.streams.video[0]
+            assert stream.time_base is not None
             if first:
                 container.seek(int(first / BACKDROP_FPS / stream.time_base), stream=stream)
             for frame in container.decode(stream):
+                assert frame.pts is not None
                 number = round(float(frame.pts * stream.time_base) * BACKDROP_FPS)
                 if number >= first + count:
                     return
                 if number >= first:
-                    yield frame.to_ndarray(format="rgb24")
+                    yield frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
 
     @cached_property
     def empty(self) -> Image:
         """The courtyard without people: the median over the whole recording."""
         sample = [frame for number, frame in enumerate(self.frames(0, 795)) if number % 24 == 0]
-        return np.median(np.stack(sample), axis=0).astype(np.uint8)
+        median: Image = np.median(np.stack(sample), axis=0).astype(np.uint8)
+        return median
 
     def feet(self, frame: Image, window: tuple[int, int, int, int]) -> NDArray[np.float32]:
         """For each pixel of `window` the row where whatever stands there touches the ground; 0 for the ground."""
@@ -81,10 +84,12 @@ class Sensor:
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> Self:
+        gain, gamma = float(rng.uniform(0.65, 1.2)), float(rng.uniform(0.8, 1.35))
+        red, green, blue = (float(t) for t in rng.uniform(0.92, 1.08, 3))
         return cls(
-            gain=float(rng.uniform(0.65, 1.2)),
-            gamma=float(rng.uniform(0.8, 1.35)),
-            tint=tuple(float(t) for t in rng.uniform(0.92, 1.08, 3)),
+            gain=gain,
+            gamma=gamma,
+            tint=(red, green, blue),
             grey=bool(rng.random() < 0.12),
             blur=float(rng.choice([0.0, rng.uniform(0.3, 0.9)])),
             noise=float(rng.uniform(0.5, 6.0)),
@@ -99,8 +104,8 @@ class Sensor:
         if self.grey:
             image = np.repeat((image @ (0.299, 0.587, 0.114))[..., None], 3, axis=-1)
         image = image + self.noise * rng.standard_normal(image.shape, dtype=np.float32)
-        image = np.clip(image, 0, 255).astype(np.uint8)
-        return image[:, ::-1] if self.mirror else image
+        seen: Image = np.clip(image, 0, 255).astype(np.uint8)
+        return seen[:, ::-1] if self.mirror else seen
 
 
 @dataclass(frozen=True)
@@ -199,7 +204,8 @@ def _shade(image: Array, camera: Camera, figure: Array) -> None:
 
 def _halved(a: Array) -> Array:
     h, w, c = a.shape
-    return a.reshape(h // 2, 2, w // 2, 2, c).mean(axis=(1, 3))
+    halved: Array = a.reshape(h // 2, 2, w // 2, 2, c).mean(axis=(1, 3))
+    return halved
 
 
 def _resized(image: Image, size: tuple[int, int]) -> Array:
@@ -210,4 +216,5 @@ def _resized(image: Image, size: tuple[int, int]) -> Array:
 def _nearest(a: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
     rows = (np.arange(size[1]) + 0.5) * a.shape[0] / size[1]
     columns = (np.arange(size[0]) + 0.5) * a.shape[1] / size[0]
-    return a[rows.astype(int)[:, None], columns.astype(int)[None]]
+    nearest: NDArray[np.float32] = a[rows.astype(int)[:, None], columns.astype(int)[None]]
+    return nearest

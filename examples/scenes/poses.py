@@ -189,7 +189,8 @@ def joints(poses: Array, scale: float) -> Array:
 
 def clearance(poses: Array, scale: float) -> Array:
     """How far the lowest part of the body is above the ground, (T,) metres."""
-    return (joints(poses, scale)[..., 1] - _FLESH * scale).min(axis=1)
+    lowest: Array = (joints(poses, scale)[..., 1] - _FLESH * scale).min(axis=1)
+    return lowest
 
 
 def grounded(poses: Array, scale: float) -> Array:

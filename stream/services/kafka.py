@@ -165,8 +165,7 @@ class ApacheBroker(Service):
             answers=lambda: _is_cluster(port, cluster),
         )
 
-    @staticmethod
-    def _new_cluster() -> str:
+    def _new_cluster(self) -> str:
         """A cluster id: 16 bytes. Kafka's own generator avoids a leading '-', which would read as an option."""
         return base64.urlsafe_b64encode(b"\0" + secrets.token_bytes(15)).decode().rstrip("=")
 

@@ -10,7 +10,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -194,7 +194,7 @@ def work_off(worker: Worker, windows: int) -> None:
     worker.run(stop)
 
 
-def keep_scores(ask: Ask, by_window: dict[int, Sequence[float] | np.ndarray]) -> None:
+def keep_scores(ask: Ask, by_window: Mapping[int, Sequence[float] | np.ndarray]) -> None:
     if ask.scores:
         np.save(ask.scores, np.array([by_window[window] for window in sorted(by_window)], np.float32))
 
@@ -214,7 +214,7 @@ class _Redis:
         return int(self._redis.xlen(f"{prefix}:predictions:{{{camera}}}"))
 
     def predictions(self, prefix: str, camera: str) -> list[dict[str, Any]]:
-        entries = self._redis.xrange(f"{prefix}:predictions:{{{camera}}}")
+        entries: Any = self._redis.xrange(f"{prefix}:predictions:{{{camera}}}")
         return [json.loads(content[b"prediction"]) for _, content in entries]
 
 

@@ -18,7 +18,7 @@ import functools
 import pkgutil
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -55,7 +55,7 @@ class Clocks:
     """Processor seconds by part; what a part does within another is not counted twice."""
 
     def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self.calls: Counter[str] = Counter()
         self._one_at_a_time = threading.RLock()
         self._adding = threading.Lock()

@@ -116,9 +116,10 @@ def dashboard(
 
 
 def _serve(settings: Settings, address: str) -> None:
+    from consumers.terminal.unhurried_streams import unhurried_streams
     from consumers.web.serving import serving_dashboard
 
-    with end_on_signal(settings.shutdown_seconds) as ending:
+    with end_on_signal(settings.shutdown_seconds) as ending, unhurried_streams(ending.stop.is_set):
         try:
             with serving_dashboard(settings, address) as (url, _):
                 pages = url.removesuffix("/api/v1")

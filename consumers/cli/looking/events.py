@@ -190,9 +190,10 @@ def _serve_events(settings: Settings, address: str) -> None:
     from consumers.running.allocation import give_back_early
     from consumers.settings import SettingsError
     from consumers.subscribing.serving import serving
+    from consumers.terminal.unhurried_streams import unhurried_streams
 
     give_back_early()
-    with stop_on_signal() as stop:
+    with stop_on_signal() as stop, unhurried_streams(stop.is_set):
         try:
             with serving(settings, address) as (url, streams):
                 console.print(f"events at {url}, until Ctrl-C", soft_wrap=True)

@@ -119,6 +119,7 @@ def _follow(settings: Settings) -> None:
     from consumers.notifying.words import describe
     from consumers.records.delivery import Delivery
     from consumers.settings import SettingsError
+    from consumers.terminal.unhurried_streams import unhurried_streams
     from stream import KafkaTransport
 
     if not settings.channels:
@@ -127,11 +128,11 @@ def _follow(settings: Settings) -> None:
     def hear(entry: Delivery) -> None:
         console.print(describe(entry), soft_wrap=True)
 
-    with end_on_signal(settings.shutdown_seconds) as ending:
+    with end_on_signal(settings.shutdown_seconds) as ending, unhurried_streams(ending.stop.is_set):
         notifier = Notifier(lambda: KafkaTransport(settings.broker, at_once=True), settings, ending.stop.is_set, hear)
         console.print(f"channels: {', '.join(settings.channels)}", soft_wrap=True)
         notifier.run()
-    console.print(f"deliveries: {notifier.summary}", soft_wrap=True)
+        console.print(f"deliveries: {notifier.summary}", soft_wrap=True)
 
 
 def deliveries(

@@ -86,6 +86,7 @@ def pictures(
         raise typer.BadParameter("EVENT, --output and --peak are for show")
     from consumers.pictures.follow import PictureFollower
     from consumers.records.event_pictures import EventPictures, StoredPicture
+    from consumers.terminal.unhurried_streams import unhurried_streams
     from stream import KafkaTransport
 
     settings = logged_settings(settings, log, "pictures", console, errors)
@@ -95,9 +96,9 @@ def pictures(
         console.print(f"{made.camera} {made.label} {made.state}: {', '.join(keys) or 'no pictures'}", soft_wrap=True)
 
     console.print("making pictures of events as they come")
-    with end_on_signal(settings.shutdown_seconds) as ending:
+    with end_on_signal(settings.shutdown_seconds) as ending, unhurried_streams(ending.stop.is_set):
         follower = PictureFollower(
             lambda: KafkaTransport(settings.broker, at_once=True), settings, ending.stop.is_set, hear
         )
         follower.run()
-    console.print(f"pictures: {follower.summary}", soft_wrap=True)
+        console.print(f"pictures: {follower.summary}", soft_wrap=True)

@@ -144,6 +144,7 @@ def verdicts(
 def _serve(settings: Settings, address: str) -> None:
     from consumers.records.verdict import Verdict
     from consumers.settings import SettingsError
+    from consumers.terminal.unhurried_streams import unhurried_streams
     from consumers.verdicts.by_hand import describe_verdict
     from consumers.verdicts.serving import serving_verdicts
     from stream import KafkaTransport
@@ -154,7 +155,7 @@ def _serve(settings: Settings, address: str) -> None:
     def hear(verdict: Verdict) -> None:
         console.print(describe_verdict(verdict), soft_wrap=True)
 
-    with end_on_signal(settings.shutdown_seconds) as ending:
+    with end_on_signal(settings.shutdown_seconds) as ending, unhurried_streams(ending.stop.is_set):
         try:
             with serving_verdicts(
                 lambda: KafkaTransport(settings.broker, at_once=True), settings, address, hear

@@ -64,6 +64,7 @@ def up(
     from consumers.running.allocation import give_back_early
     from consumers.settings import load_settings
     from consumers.setup.services import open_services
+    from consumers.terminal.unhurried_streams import unhurried_streams
     from stream import KafkaAddress
 
     give_back_early()
@@ -76,6 +77,8 @@ def up(
         data = data or settings.run.data
     with (
         stop_on_signal() as stop,
+        # What dies is started again, whether or not somebody looks.
+        unhurried_streams(stop.is_set),
         open_services(settings, broker.value, data=data, port=port, redis_port=redis_port) as services,
     ):
         for note in services.notes:

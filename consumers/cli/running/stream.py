@@ -88,6 +88,7 @@ def attach(
     """
     from consumers.running.attaching import attach_camera
     from consumers.terminal.printing.attaching import QuietNotes, attach_progress, attach_summary
+    from consumers.terminal.unhurried_streams import unhurried_streams
     from stream import Reading, is_live
 
     settings = logged_settings(command_settings(settings_file, kafka, None), log, "agent", console, errors)
@@ -96,6 +97,7 @@ def attach(
     has_end = not (loop or is_live(source))
     with (
         end_on_signal(settings.shutdown_seconds, INTERRUPTED if has_end else 0) as ending,
+        unhurried_streams(ending.stop.is_set, INTERRUPTED if has_end else 0),
         attach_progress(errors, camera, begins) as show,
     ):
         attached = attach_camera(
@@ -199,6 +201,7 @@ def work(
     from consumers.running.roles.worker import keep_working
     from consumers.terminal.live_view import LiveView
     from consumers.terminal.plain import plain_log
+    from consumers.terminal.unhurried_streams import unhurried_streams
 
     settings = command_settings(
         settings_file, kafka, redis, model=model, engine=engine, stride_seconds=stride, group=group, start=begin
@@ -211,18 +214,19 @@ def work(
         return plain_log(serving.snapshot, None if json_log.is_on else sys.stdout)
 
     with end_on_signal(settings.shutdown_seconds) as ending:
-        serving = keep_working(
-            settings,
-            ProcessInfo.current(),
-            ending,
-            show,
-            loading=lambda: errors.status("loading the model"),
-            exit_after_seconds=exit_after,
-            asks_start=begin is not None or settings.worker.start != "now",
-        )
-        if console.is_terminal and serving is not None:
-            for name, counts in sorted(serving.worker.counts.items()):
-                console.print(f"{name}: {counts.summary()}", soft_wrap=True)
+        with unhurried_streams(ending.stop.is_set):
+            serving = keep_working(
+                settings,
+                ProcessInfo.current(),
+                ending,
+                show,
+                loading=lambda: errors.status("loading the model"),
+                exit_after_seconds=exit_after,
+                asks_start=begin is not None or settings.worker.start != "now",
+            )
+            if console.is_terminal and serving is not None:
+                for name, counts in sorted(serving.worker.counts.items()):
+                    console.print(f"{name}: {counts.summary()}", soft_wrap=True)
         # Threads that are decoding would be waited for when the interpreter ends.
         sys.stdout.flush()
         sys.stderr.flush()

@@ -22,11 +22,11 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from consumers.records.fields import RecordError
+from consumers.records.fields import RecordError, what_is_wrong
 from consumers.records.group_keys import group_key, name_of
 from stream import Partition, Producer, Record, Segment, SegmentError
 
@@ -83,8 +83,7 @@ def decode_in_hand(group: str, key: bytes | None, value: bytes, where: str) -> I
     try:
         found = _IN_HAND.validate_json(value)
     except ValidationError as error:
-        first: Any = error.errors(include_url=False, include_input=False)[0]
-        raise RecordError(f"{where}: {'.'.join(map(str, first['loc'])) or 'the record'}: {first['msg']}") from None
+        raise RecordError(f"{where}: {what_is_wrong(error)}") from None
     if name != f"/{found.partition}/hand":
         raise RecordError(f"{where}: expected what is in hand of {name!r}, found that of /{found.partition}")
     return found

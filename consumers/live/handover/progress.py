@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from consumers.live.feed_guard import GuardState
 from consumers.live.figures.accounts import CameraCounts
 from consumers.live.pipeline import PipelineState
-from consumers.records.fields import RecordError
+from consumers.records.fields import RecordError, what_is_wrong
 from consumers.records.group_keys import group_key, name_of
 from stream import CAMERA_ID, drilled
 
@@ -136,9 +136,7 @@ def decode_progress(
     except (ValidationError, json.JSONDecodeError, RecursionError) as error:
         if not isinstance(error, ValidationError):
             raise RecordError(f"{where}: Invalid JSON: {error}") from None
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise RecordError(f"{where}: {place or 'the record'}: {first['msg']}") from None
+        raise RecordError(f"{where}: {what_is_wrong(error)}") from None
     told = found.camera if isinstance(found, CameraProgress) else f"/{found.partition}"
     if told != name:
         raise RecordError(f"{where}: expected the progress of {name!r}, found that of {told!r}")

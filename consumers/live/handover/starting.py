@@ -17,6 +17,7 @@ from typing import Final, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from consumers.records.fields import what_is_wrong
 from consumers.records.group_keys import group_key
 from consumers.settings import SettingsError, TopicSettings
 from consumers.times import parse_time_us
@@ -85,7 +86,7 @@ class GroupStart:
         try:
             found = _START.validate_json(value)
         except ValidationError as error:
-            log.warning("where group %s began cannot be read: it begins anew (%s)", self._group, error.errors()[0])
+            log.warning("where group %s began cannot be read: it begins anew (%s)", self._group, what_is_wrong(error))
             return None
         # Offsets say nothing of a topic that was made anew: all of it came since.
         return found.offsets if found.topic_id == self._id() else {}

@@ -20,39 +20,14 @@ from consumers.live.drills import without_drills
 from consumers.live.figures.accounts import MAX_ACCOUNTS, OTHERS, CameraCounts
 from consumers.records.states.process import ProcessInfo
 from consumers.running.sending.courier import Courier
+from consumers.running.supervising.liveness import Liveness
 from consumers.settings import Settings
-from consumers.terminal.wording import duration
 from stream import FeedState, FeedStatus
 
 from .spans import Spans
 
 #: Skipped frames have a dozen reasons, but a record may name any: those beyond so many are counted as "other".
 _MAX_REASONS: Final = 32
-
-
-class Liveness:
-    """Whether a loop turns. Time without its broker does not count: whoever waits for it may be inside a call."""
-
-    def __init__(self, stuck_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._stuck_seconds, self._clock = stuck_seconds, clock
-        self._since = clock()
-
-    def begin(self) -> None:
-        """Something that takes a while begins."""
-        self._since = self._clock()
-
-    def age_seconds(self, turned_at: float | None, *, is_excused: bool) -> float:
-        """How long the loop has not turned, that turned last at `turned_at`."""
-        now = self._clock()
-        if is_excused:
-            self._since = now
-        return now - max(self._since, turned_at or 0.0)
-
-    def stuck(self, age_seconds: float, doing: str) -> str | None:
-        """Say so where that is too long."""
-        if age_seconds <= self._stuck_seconds:
-            return None
-        return f"stuck for {duration(age_seconds)} while {doing}"
 
 
 class WorkerMonitor:

@@ -11,6 +11,7 @@ from consumers.pictures.follow import PictureFollower
 from consumers.records.states.process import ProcessInfo
 from consumers.running.child import Run
 from consumers.running.ending import Ending
+from consumers.running.supervising.liveness import turning
 from consumers.running.supervising.pulse import Pulse
 from consumers.settings import Settings
 from stream import KafkaTransport
@@ -22,11 +23,14 @@ _NICENESS: Final = 10
 
 
 @contextlib.contextmanager
-def prepare(settings: Settings, _process: ProcessInfo, _pulse: Pulse) -> Iterator[Run]:
+def prepare(settings: Settings, _process: ProcessInfo, pulse: Pulse) -> Iterator[Run]:
     """Get ready; the run makes pictures until it is told to stop. A broker or Redis that is away is waited for."""
     os.nice(_NICENESS)
+    with turning(pulse, settings, "making pictures") as turn:
 
-    def run(ending: Ending) -> None:
-        PictureFollower(lambda: KafkaTransport(settings.broker, at_once=True), settings, ending.stop.is_set).run()
+        def run(ending: Ending) -> None:
+            PictureFollower(
+                lambda: KafkaTransport(settings.broker, at_once=True), settings, ending.stop.is_set, turn=turn
+            ).run()
 
-    yield run
+        yield run

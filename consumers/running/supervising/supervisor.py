@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from consumers.restarts import Restarts
 from consumers.running.child import EXIT_FINISHED, EXIT_REFUSED, EXIT_SERVICE_AWAY, EXIT_STOPPED
 from consumers.running.logs import BoundedLog, message_of
 
@@ -65,7 +66,7 @@ class RestartPolicy:
 
     def __init__(self, max_restarts: int, window_seconds: float) -> None:
         self._max_restarts, self._window_seconds = max_restarts, window_seconds
-        self._deaths: deque[float] = deque()
+        self._deaths, self._count = Restarts(window_seconds), 0
         self._pause = RESTART_SECONDS[0]
 
     def pause(self, now: float, lived_seconds: float, *, counts: bool) -> float | None:
@@ -77,10 +78,9 @@ class RestartPolicy:
             counts: whether it is to blame. One that waits for a service is not.
         """
         if counts:
-            self._deaths.append(now)
-        while self._deaths and now - self._deaths[0] > self._window_seconds:
-            self._deaths.popleft()
-        if len(self._deaths) > self._max_restarts:
+            self._deaths.note(now)
+        self._count = self._deaths.within(now)
+        if self._count > self._max_restarts:
             return None
         if lived_seconds >= _STEADY_SECONDS:
             self._pause = RESTART_SECONDS[0]
@@ -90,7 +90,7 @@ class RestartPolicy:
     @property
     def said(self) -> str:
         """How often it was started again, of how often it may be."""
-        return f"restart {len(self._deaths)} of at most {self._max_restarts} in {self._window_seconds:g} s"
+        return f"restart {self._count} of at most {self._max_restarts} in {self._window_seconds:g} s"
 
 
 class Supervisor:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from consumers.records.event import Severity, State
 from consumers.records.event_pictures import EventPictures, Kind, Missing, StoredPicture
+from consumers.records.forgotten import Forgotten
 from consumers.records.prediction import rfc3339
 from consumers.subscribing.selection import Selection
 from consumers.subscribing.serving import BUSY_SECONDS, BusyError
@@ -18,7 +19,7 @@ from consumers.web.bodies import EventBody, EventPage, MissingPicture, Picture, 
 from consumers.web.desk import AnyAsker, AtDesk, Desk, TaggedRoute
 from consumers.web.memory.view import KnownEvent
 from consumers.web.paging import Cameras, Id, Labels, SpanQuery, cursor, waits
-from consumers.web.problems import ProblemError, not_found, problem_responses
+from consumers.web.problems import ProblemError, forgotten, not_found, problem_responses
 from consumers.web.review.bodies import Calendar, DayBody
 from consumers.web.review.days import days_of
 from consumers.web.routes.remembered import check_remembered
@@ -227,6 +228,8 @@ def find_event(desk: Desk, asker: Asker, event: str) -> KnownEvent:
         ProblemError: there is none, or it is forgotten.
     """
     found = known_event(desk, asker, event)
+    if found is None and (stretch := noted_stretch(desk, asker, event)) is not None:
+        raise forgotten(stretch.explained(), stretch)
     if found is None:
         raise not_found(f"no event {event} is kept")
     check_remembered(desk, found.report.camera, found.report.start_us, found.report.end_us, found.report.id)
@@ -237,6 +240,12 @@ def known_event(desk: Desk, asker: Asker, event: str) -> KnownEvent | None:
     """Likewise; None where there is none."""
     found = desk.view.event(event)
     return found if found is not None and asker.sees(found.report.drill or found.report.camera) else None
+
+
+def noted_stretch(desk: Desk, asker: Asker, event: str) -> Forgotten | None:
+    """The stretch beside which an event is noted that is not kept any more; None where none that who asks may know."""
+    stretch = desk.view.forgotten.of_event(event)
+    return stretch if stretch is not None and asker.sees(stretch.camera) else None
 
 
 def event_body(event: KnownEvent) -> EventBody:

@@ -22,7 +22,7 @@ from consumers.web.review.bodies import LeftOut, VerdictBatch
 from consumers.web.routes.remembered import check_knows_forgotten, check_remembered
 from stream import camera_behind
 
-from .events import find_event, known_event
+from .events import find_event, known_event, noted_stretch
 
 router = APIRouter(route_class=TaggedRoute, tags=["verdicts"])
 
@@ -123,7 +123,9 @@ async def give_verdicts(given: GivenBatch, asker: Operator, desk: AtDesk) -> Ver
     kinds: set[str] = set()
     for event in dict.fromkeys(given.events):
         known = known_event(desk, asker, event)
-        if known is None:
+        if known is None and (stretch := noted_stretch(desk, asker, event)) is not None:
+            kind, why = "forgotten", stretch.explained()
+        elif known is None:
             kind, why = "not-found", "it is not kept"
         elif (gone := _forgotten(desk, known)) is not None:
             kind, why = "forgotten", gone
