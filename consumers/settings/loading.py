@@ -27,7 +27,7 @@ DEFAULT_FILE: Final = Path("clipline.toml")
 #: Variables with the prefix that are not settings.
 _OTHER_VARIABLES: Final = frozenset(
     {
-        *("CLIPLINE_SETTINGS", "CLIPLINE_KAFKA_LIBS", "CLIPLINE_MODEL_MIRROR"),
+        *("CLIPLINE_SETTINGS", "CLIPLINE_KAFKA_LIBS", "CLIPLINE_MODEL_MIRROR", "CLIPLINE_TURNS"),
         *("CLIPLINE_REQUIRE_APACHE", "CLIPLINE_REQUIRE_RTSP", "CLIPLINE_REQUIRE_MQTT", "CLIPLINE_REQUIRE_CHROMIUM"),
     }
 )
