@@ -173,7 +173,7 @@ def test_one_that_takes_longer_is_found_a_little_later(after):
 @pytest.mark.parametrize("deadly", ["af", "ab", "hi", "aei"])
 def test_several_at_the_same_time_are_found_without_a_witness(deadly):
     site = Site("abcdefghi", dict.fromkeys(deadly, 3.0))
-    said = site.until_it_lives(seconds=HOUR / 7)
+    said = site.until_it_lives(seconds=HOUR / 9)
     assert set(site.aside) == set(deadly)
     assert counted(said) == 2
     assert len(said) <= 2 + len(deadly) * (1 + FATAL_TRIES)
@@ -185,6 +185,16 @@ def test_deaths_that_no_camera_has_caused_set_none_aside_and_all_count():
         site.live(HOUR, killed_after=200.0)
     assert counted(site.said) == len(site.said) == 12
     assert site.aside == {}
+
+
+@pytest.mark.parametrize("after", [3.0, 12.0, 25.0, 33.0, 45.0, 55.0, 65.0])
+@pytest.mark.parametrize("cameras", [2, 4, 9, 50])
+def test_an_agent_that_dies_after_so_long_whatever_it_reads_is_not_started_again_for_ever(cameras, after):
+    site = Site("".join(map(chr, range(0x4E00, 0x4E00 + cameras))), {})
+    for _ in range(40):
+        site.live(2 * HOUR, killed_after=after)
+    # More than run.max_restarts in run.restart_window_seconds end it; these come one right after the other.
+    assert counted(site.said[-14:]) > 5 or counted(site.said[:14]) > 5
 
 
 def test_a_single_camera_is_never_found_guilty_without_a_witness():

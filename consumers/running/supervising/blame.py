@@ -43,9 +43,13 @@ _UNKNOWN_DEATHS: Final = 2
 _UNKNOWN_SECONDS: Final = 600.0
 #: What was begun within so many seconds before such a death may be why. Twice as many from one more such death on.
 _PROBATION_SECONDS: Final = 10.0
-#: Cameras that were begun and survived go first in the next life, for so many probations: if the agent dies amid these,
-#: it was one of them after all.
-_PROVING: Final = 3
+#: Cameras that were begun and survived go first in the next life, for so many probations, another number each time: if
+#: the agent dies amid these, it was one of them after all, or it dies after so long whatever it reads.
+_PROVING: Final = (3, 5, 4)
+#: So many deaths without a witness are put on cameras within so many seconds: what dies more often dies of something
+#: else.
+_GUESSES: Final = 24
+_GUESSES_SECONDS: Final = 3600.0
 #: One that is asked to end does not end of a camera.
 _ASKED: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 #: The line before the stacks of all threads, and of them the one that got the signal. It is missing where there are
@@ -106,6 +110,9 @@ class Blame:
         #: Cameras to begin with at once, and groups to begin with after them; none: all at once.
         self._proven: set[str] = set()
         self._groups: list[list[str]] = []
+        #: How often there were suspects since, and when there were any, lately.
+        self._suspected = 0
+        self._guesses: deque[float] = deque()
         #: Of this life: cameras that are to wait for their turn, which were begun and when, and by which thread.
         self._turns: dict[str, Turn] = {}
         self._begun: dict[str, float] = {}
@@ -115,7 +122,7 @@ class Blame:
         """When the agent that starts now may begin with cameras; at once with those that are not named."""
         now = self._clock()
         self._begun, self._threads = {}, {}
-        first = _PROVING if self._proven else 0
+        first = _PROVING[self._suspected % len(_PROVING)] if self._proven else 0
         self._turns = {
             camera: Turn((first + number) * self._probation_seconds)
             for number, group in enumerate(self._groups)
@@ -154,10 +161,11 @@ class Blame:
             return None if not camera else f"it was reading {camera}{self._blamed(camera, name, now)}"
         if not suspects:
             self._unknown.append(now)
-            self._proven, active = set(), self._active(now)
+            self._proven, self._suspected, active = set(), 0, self._active(now)
             is_careful = len(self._unknown) >= _UNKNOWN_DEATHS and len(active) > 1
             self._groups = _in_groups(active, math.isqrt(len(active))) if is_careful else []
             return None
+        self._suspected += 1
         if len(suspects) > 1:
             said = f"it had just begun with {', '.join(suspects)}, of which one may be why"
         else:
@@ -167,7 +175,10 @@ class Blame:
         self._groups = [group for group in left if group]
         self._groups += [[camera] for camera in self._active(now) if camera in suspects]
         self._proven = set(self._begun) - set(suspects)
-        return said
+        self._guesses.append(now)
+        while now - self._guesses[0] > _GUESSES_SECONDS:
+            self._guesses.popleft()
+        return said if len(self._guesses) <= _GUESSES else None
 
     @property
     def _probation_seconds(self) -> float:
