@@ -18,9 +18,11 @@ from tests.test_run import QUICK, Run, needs_proc, running
 from tests.videos import write_video
 from tests.waiting import eventually
 
-#: How a camera's thread ends its process: a fault amid libav, where Python's lock is not held, and no memory.
+#: How a camera's thread ends its process: a fault amid C code, where Python's lock is not held, no memory, and a call
+#: that holds the lock for ever.
 FAULT = "ctypes.CDLL(None).strlen(None)"
 NO_MEMORY = "os.kill(os.getpid(), signal.SIGKILL)"
+HANG = "ctypes.PyDLL(None).sleep(3600)"
 ASIDE_SECONDS = 30.0
 
 
@@ -59,7 +61,7 @@ def site_settings(folder: Path, cameras: dict[str, str], max_restarts: int) -> s
     tables = "".join(f'[cameras.{camera}]\nurl = "{name}.mp4"\nloop = true\n' for camera, name in cameras.items())
     return (
         f'{tables}[run]\nservices = "embedded"\nworkers = 0\nmax_restarts = {max_restarts}\n'
-        "[segments]\nmin_seconds = 0.5\nmax_seconds = 1.0\n"
+        "[segments]\nmin_seconds = 0.5\nmax_seconds = 1.0\n[metrics]\nstuck_seconds = 40\n"
     )
 
 
@@ -120,13 +122,19 @@ def test_two_cameras_with_a_fault_are_set_aside_the_third_goes_on_and_they_come_
 
 @pytest.mark.slow
 @needs_proc
-def test_a_camera_that_has_the_agent_killed_is_found_and_set_aside(tmp_path):
+@pytest.mark.parametrize(
+    ("how", "ended"),
+    [(NO_MEMORY, "killed by SIGKILL"), (HANG, "it hung (no sign of life for 10 s) and was killed")],
+    ids=["no memory", "hang"],
+)
+def test_a_camera_that_has_the_agent_killed_is_found_and_set_aside(tmp_path, how, ended):
     cameras = {"gate": "film", "dock": "deadly-5", "yard": "film", "hall": "film"}
     settings = site_settings(tmp_path, cameras, max_restarts=2)
-    with running(tmp_path, settings, site=site(tmp_path, NO_MEMORY)) as run:
+    with running(tmp_path, settings, site=site(tmp_path, how)) as run:
         seen = Seen(run)
-        line = run.until("which is set aside until", seconds=180)
-        assert "agent ended: killed by SIGKILL; it had just begun with dock, which is set aside until" in line
+        line = run.until("which is set aside until", seconds=300)
+        assert f"agent ended: {ended}" in line
+        assert "; it had just begun with dock, which is set aside until" in line
         ends = [each for each in run.lines if "agent ended: " in each]
         assert len(ends) <= 6
         assert sum("restart" in each for each in ends) == 2
