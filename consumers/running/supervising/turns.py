@@ -69,5 +69,7 @@ class Turns:
     def reading(self, camera: str) -> Iterator[None]:
         """While the body runs, this thread reads a camera."""
         self._tell(f"{threading.get_ident()} {camera}")
-        yield
-        self._tell(f"{threading.get_ident()} ")
+        try:
+            yield
+        finally:
+            self._tell(f"{threading.get_ident()} ")
