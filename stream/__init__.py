@@ -40,7 +40,7 @@ from .feeds.folders import VIDEO_SUFFIXES, find_files
 from .feeds.footage import Footage
 from .feeds.naming import camera_id, camera_of, cameras_of
 from .feeds.packets import Packet
-from .feeds.reasons import AGENT_STOPPED, FOOTAGE_IS_OVER
+from .feeds.reasons import AGENT_STOPPED, FOOTAGE_IS_OVER, ITS_TURN, SET_ASIDE
 from .feeds.source import Feed, Reading
 from .feeds.state import FeedState, FeedStatus, FeedWatch, quiet_after
 from .feeds.times.recorded import Recorded, recorded_order
@@ -53,7 +53,9 @@ __all__ = [
     "CAMERA_ID",
     "EVERYTHING",
     "FOOTAGE_IS_OVER",
+    "ITS_TURN",
     "MAX_RECORD_BYTES",
+    "SET_ASIDE",
     "VIDEO_SUFFIXES",
     "Attached",
     "Beginning",

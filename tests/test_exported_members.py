@@ -13,7 +13,7 @@ from stream import services
 ROOT = Path(__file__).resolve().parents[1]
 EXPORTS = {
     stream: """
-        AGENT_STOPPED CAMERA_ID FOOTAGE_IS_OVER MAX_RECORD_BYTES VIDEO_SUFFIXES
+        AGENT_STOPPED CAMERA_ID FOOTAGE_IS_OVER ITS_TURN MAX_RECORD_BYTES SET_ASIDE VIDEO_SUFFIXES
         Attached Beginning BrokerError Clip ClipSpec Clipper ClipperState Consumer DecodeLimits Decoded Decoder
         Described
         EVERYTHING Effort EntryError Existing Feed FeedState FeedStatus FeedWatch FencedError Fit FleetCamera Footage

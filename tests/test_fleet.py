@@ -46,7 +46,7 @@ def film(tmp_path) -> Path:
 class Fleet:
     """`attach_all` in a thread, with the newest states and all that was ever told."""
 
-    def __init__(self, cameras: Sequence[FleetCamera], sender=None) -> None:
+    def __init__(self, cameras: Sequence[FleetCamera], sender=None, **how: Callable[[str], str | None]) -> None:
         transport = MemoryTransport()
         transport.ensure_topics([Topic("segments", 1)])
         self._consumer = transport.consumer(["segments"])
@@ -55,13 +55,13 @@ class Fleet:
         self._stop = threading.Event()
         self.error: Exception | None = None
         sender = sender or transport.producer()
-        self._thread = threading.Thread(target=self._run, args=(cameras, sender), daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(cameras, sender, how), daemon=True)
         self._thread.start()
 
-    def _run(self, cameras, sender) -> None:
+    def _run(self, cameras, sender, how) -> None:
         try:
             limits = SegmentLimits(min_seconds=0.2, max_seconds=0.4)
-            attach_all(cameras, sender, "segments", limits=limits, stop=self._stop.is_set, tell=self._tell)
+            attach_all(cameras, sender, "segments", limits=limits, stop=self._stop.is_set, tell=self._tell, **how)
         except BrokerError as error:
             self.error = error
 
@@ -135,6 +135,27 @@ def test_a_camera_that_was_never_there_is_live_once_it_comes(tmp_path, film):
     fleet.end()
     assert (seen.codec, seen.width, seen.height) == ("h264", 64, 48)
     assert fleet.statuses["late"] == ["opening", "live", "ended"]
+
+
+def test_a_camera_is_read_once_it_is_admitted_by_its_own_thread_and_its_state_says_why_not_before(film):
+    why: dict[str, str | None] = {"late": "set aside until noon", "never": "set aside until midnight"}
+    threads: dict[str, str] = {}
+
+    def admit(camera: str) -> str | None:
+        threads[camera] = threading.current_thread().name
+        return why.get(camera)
+
+    cameras = [FleetCamera(name, str(film), loop=True) for name in ("good", "late", "never")]
+    fleet = Fleet(cameras, admit=admit)
+    fleet.until(lambda: fleet.status("good") == "live")
+    assert fleet.states["late"].frames == 0
+    assert (fleet.states["late"].why, fleet.states["late"].code) == ("set aside until noon", "set-aside")
+    why["late"] = None
+    fleet.until(lambda: fleet.status("late") == "live")
+    assert fleet.states["late"].why is None
+    fleet.end()
+    assert fleet.states["never"].frames == 0
+    assert threads == {name: f"camera {name}" for name in ("good", "late", "never")}
 
 
 def test_footage_that_is_over_has_ended_and_the_fleet_with_it(tmp_path):

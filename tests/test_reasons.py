@@ -16,7 +16,7 @@ from consumers.records.states.away import Away
 from consumers.records.states.camera_state import CameraState
 from consumers.records.states.worker_state import WorkerState
 from consumers.running.overview import overview
-from consumers.web.cameras.sample import NoSampleCode
+from consumers.web.cameras.decoding import NoSampleCode
 from consumers.web.paging import Told
 from consumers.web.problems import ProblemCode
 from stream import FeedWatch, SourceError

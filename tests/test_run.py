@@ -40,15 +40,19 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason=
 
 
 class Run:
-    """`clipline run` in a folder of its own; every process that it starts has the folder as its TMPDIR."""
+    """`clipline run` in a folder of its own; every process that it starts has the folder as its TMPDIR.
 
-    def __init__(self, folder: Path, settings: str, *arguments: str) -> None:
+    Every one of them imports `sitecustomize` from `site` first, if given.
+    """
+
+    def __init__(self, folder: Path, settings: str, *arguments: str, site: Path | None = None) -> None:
         self.folder = folder
         (folder / "clipline.toml").write_text(settings)
         (folder / "tmp").mkdir()
         self._environment = {k: v for k, v in os.environ.items() if not k.startswith("CLIPLINE_")}
         self._environment |= {"TMPDIR": str(folder / "tmp"), "COLUMNS": "120"}
-        self._environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
+        places = [Path(__file__).resolve().parents[1], *([] if site is None else [site])]
+        self._environment["PYTHONPATH"] = os.pathsep.join(map(str, places))
         self._environment |= {"OMP_NUM_THREADS": "1", "DOCK_PASSWORD": PASSWORD}
         # Its address is one for the whole machine, and tests run beside one another.
         self._environment["CLIPLINE_DASHBOARD__ENABLED"] = str("[dashboard]" in settings).lower()
@@ -122,8 +126,8 @@ class Run:
 
 
 @contextmanager
-def running(folder: Path, settings: str, *arguments: str) -> Iterator[Run]:
-    run = Run(folder, settings, *arguments)
+def running(folder: Path, settings: str, *arguments: str, site: Path | None = None) -> Iterator[Run]:
+    run = Run(folder, settings, *arguments, site=site)
     try:
         yield run
     finally:

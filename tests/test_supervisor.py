@@ -22,6 +22,7 @@ import pytest
 from consumers.running.child import EXIT_FINISHED, EXIT_REFUSED, EXIT_SERVICE_AWAY
 from consumers.running.logs import BoundedLog
 from consumers.running.supervising import supervisor as supervisor_module
+from consumers.running.supervising.blame import Blame
 from consumers.running.supervising.pulse import Pulse, Vigil
 from consumers.running.supervising.supervisor import ChildSpec, ProcessFailedError, RestartPolicy, Supervisor
 from consumers.topics import ensure_topics
@@ -46,11 +47,12 @@ class Kept:
         is_needed: bool = True,
         stuck_seconds: float = 60,
         runs: str = "/bin/sh",
+        blame: Blame | None = None,
     ) -> None:
         self.said: list[str] = []
         self.log = folder / "it.log"
         self.supervisor = Supervisor(
-            [ChildSpec("it", [runs, "-c", script], dict(os.environ), is_needed)],
+            [ChildSpec("it", [runs, "-c", script], dict(os.environ), is_needed, blame)],
             folder,
             max_restarts=max_restarts,
             window_seconds=60,
@@ -364,6 +366,36 @@ def test_a_loop_that_hangs_is_said_to_be_stuck_and_one_that_goes_on_is_not(
             ending.ask()
             work.join(30)
     assert not work.is_alive()
+
+
+def test_a_death_that_is_a_cameras_doing_does_not_count_and_the_next_agent_is_told_of_it(tmp_path):
+    script = """
+import ctypes, faulthandler, os, threading, time
+from consumers.running.supervising.pulse import Pulse
+from consumers.running.supervising.turns import Turns
+faulthandler.enable()
+pulse = Pulse()
+pulse.begin()
+turns = Turns(os.environ.get("CLIPLINE_TURNS", ""), pulse.tell)
+
+def read(camera):
+    if (why := turns.admit(camera)) is not None:
+        print(why, flush=True)
+    elif camera == "dock":
+        ctypes.CDLL(None).strlen(None)
+    time.sleep(60)
+
+for camera in ("gate", "dock"):
+    threading.Thread(target=read, args=(camera,)).start()
+"""
+    kept = Kept(script, tmp_path, 0, runs=sys.executable, blame=Blame(["gate", "dock"]))
+    kept.until(lambda: "set aside until " in kept.log.read_text(), 60)
+    kept.supervisor.stop(0.5)
+    assert len(kept.said) == 3
+    for said, follows in zip(kept.said, (" (1 of 3", " (2 of 3", ", which is set aside until "), strict=True):
+        assert said.startswith(f"it ended: killed by SIGSEGV; it was reading dock{follows}")
+        assert said.endswith("; starting it again in 0.01 s")
+    assert "reading it has ended the agent, 3 times by now (SIGSEGV)" in kept.log.read_text()
 
 
 def test_what_has_finished_is_left_at_that(tmp_path):

@@ -8,6 +8,7 @@ life there.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import importlib
 import logging
 import os
@@ -61,6 +62,8 @@ INSTANCE: Final = f"{ENVIRONMENT_PREFIX}WORKER__INSTANCE"
 RUN_START: Final = f"{ENVIRONMENT_PREFIX}RUN_START"
 #: The setting `shutdown_seconds`, likewise: its share of the time that `clipline run` has.
 SHUTDOWN_SECONDS: Final = f"{ENVIRONMENT_PREFIX}SHUTDOWN_SECONDS"
+#: No setting: when an agent may begin with cameras (supervising/blame.py).
+TURNS: Final = "CLIPLINE_TURNS"
 
 Run = Callable[[Ending], None]
 
@@ -136,6 +139,8 @@ class _Child:
 
 def main() -> None:
     """Run the role that the command line names."""
+    # Where a signal ends us, the log says in which thread, and our supervisor reads it there.
+    faulthandler.enable()
     give_back_early()
     remove_abandoned_folders()
     child = _Child()

@@ -28,6 +28,7 @@ from .child import (
     child_command,
     child_environment,
 )
+from .supervising.blame import Blame
 from .supervising.supervisor import FIRST_SHARE, ChildSpec
 
 #: Of the time in which everything is to end, so much is for the processes; the rest is for the services.
@@ -66,6 +67,7 @@ def specs_of(services: Services, settings: Settings, environment: Mapping[str, s
             child,
             child_command(role, f"{family}-{child}"),
             {**shared, INSTANCE: f"{name}-{number}", **_port(settings, number)},
+            blame=Blame(list(settings.cameras)) if role == "agent" else None,
         )
         for number, (child, role) in enumerate(roles.items())
     ]

@@ -55,6 +55,7 @@ def attach_all(
     tell: Callable[[Sequence[FeedState]], None] = lambda _: None,
     gone: Callable[[str], str | None] = lambda _: None,
     begun: Beginning | None = None,
+    admit: Callable[[str], str | None] = lambda _: None,
 ) -> None:
     """Send the segments of all cameras until `stop()`, or until each has ended as only footage does.
 
@@ -72,6 +73,7 @@ def attach_all(
         tell: told the state of every camera twice a second, and a last time at the end.
         gone: why a camera is to be read no more, in a few words; None while it is.
         begun: when footage began; now, if None.
+        admit: asked by the thread that is to read a camera, until it gives None: why it is not to be read yet.
 
     Raises:
         BrokerError: the broker is gone. No camera is read any more.
@@ -80,7 +82,8 @@ def attach_all(
     over = threading.Event()
     begun = Beginning.now() if begun is None else begun
     lanes = [
-        _Lane(camera, sender, topic, limits, lambda: over.is_set() or stop(), gone, quiet, begun) for camera in cameras
+        _Lane(camera, sender, topic, limits, lambda: over.is_set() or stop(), gone, admit, quiet, begun)
+        for camera in cameras
     ]
     for lane in lanes:
         lane.start()
@@ -119,12 +122,13 @@ class _Lane(threading.Thread):
         limits: SegmentLimits | None,
         stop: Callable[[], bool],
         gone: Callable[[str], str | None],
+        admit: Callable[[str], str | None],
         quiet_seconds: float,
         begun: Beginning,
     ) -> None:
         super().__init__(name=f"camera {camera.camera}", daemon=True)
         self._camera, self._sender, self._topic, self._limits = camera, sender, topic, limits
-        self._asked_to_stop, self._gone = stop, gone
+        self._asked_to_stop, self._gone, self._admit = stop, gone, admit
         self._attached = Attached(end_us=camera.end_us)
         # What was sent of a time that is still to come is none of this footage.
         goes_on = not camera.loop and camera.end_us <= time.time_ns() // 1000
@@ -135,6 +139,7 @@ class _Lane(threading.Thread):
 
     def run(self) -> None:
         pauses = Pauses(*agent.RECONNECT_SECONDS)
+        self._wait_for_its_turn()
         while not self._is_over():
             seconds_before = self._attached.seconds
             try:
@@ -160,6 +165,15 @@ class _Lane(threading.Thread):
             log.warning("camera %s: %s; trying again in %.0f s", self._camera.camera, happened, pause)
             self.watch.update(self._attached)
             wait(pause, self._is_over)
+
+    def _wait_for_its_turn(self) -> None:
+        while not self._is_over() and (why := self._admit(self._camera.camera)) is not None:
+            if self._attached.problem is None:
+                log.warning("camera %s: %s", self._camera.camera, why)
+            self._attached.problem = why
+            self.watch.update(self._attached)
+            wait(_LOOK_SECONDS, self._is_over)
+        self._attached.problem = None
 
     def _is_over(self) -> bool:
         return self._asked_to_stop() or self._gone(self._camera.camera) is not None

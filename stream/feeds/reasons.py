@@ -12,6 +12,10 @@ CAMERA_ENDED: Final = "the camera ended the stream"
 NO_FRAME: Final = "no frame could be read"
 NO_ANSWER: Final = "no answer for"
 NO_VIDEO: Final = "cannot be read as video"
+#: Reading it has ended its agent again and again: it is read later.
+SET_ASIDE: Final = "set aside"
+#: One of the agent's cameras does that, and it is being found out which.
+ITS_TURN: Final = "waits for its turn: reading one of the cameras ends the agent, and it is not known which"
 
 #: By what reasons begin with: our own, and those of libav and the system that cameras are known for.
 _CODES: Final = {
@@ -21,6 +25,8 @@ _CODES: Final = {
     NO_FRAME: "no-frame",
     NO_ANSWER: "no-answer",
     NO_VIDEO: "no-video",
+    SET_ASIDE: "set-aside",
+    ITS_TURN: "its-turn",
     "invalid data found": "no-video",
     "connection timed out": "no-answer",
     "connection refused": "refused",

@@ -11,7 +11,7 @@ from consumers.outputs.outages import watch_kafka, watching
 from consumers.outputs.states import reported_cameras
 from consumers.records.states.process import ProcessInfo
 from consumers.running.attaching import disk_of, limits_of, opened, spool_of
-from consumers.running.child import RUN_START, Run
+from consumers.running.child import RUN_START, TURNS, Run
 from consumers.running.ending import Ending
 from consumers.running.monitoring.endpoint import endpoint
 from consumers.running.monitoring.monitors import AgentMonitor
@@ -21,6 +21,7 @@ from consumers.running.sending.courier import Courier
 from consumers.running.sending.indexing import Indexer, both
 from consumers.running.sending.link import AgentLink
 from consumers.running.supervising.pulse import Pulse
+from consumers.running.supervising.turns import Turns
 from consumers.settings import Settings
 from stream import Beginning, FeedState, FleetCamera, KafkaTransport, attach_all, is_film, is_live
 
@@ -32,7 +33,8 @@ REFUSED: Final[tuple[type[Exception], ...]] = ()
 def prepare(settings: Settings, process: ProcessInfo, pulse: Pulse) -> Iterator[Run]:
     """Connect to the broker; the run reads all cameras until it is told to stop or all footage is over.
 
-    A broker that is away is waited for: live cameras are read meanwhile. A camera that another agent has is not read.
+    A broker that is away is waited for: live cameras are read meanwhile. A camera that another agent has is not read;
+    one that has ended agents before us is not read before its turn.
 
     Raises:
         SettingsError: a camera's address cannot be resolved.
@@ -69,8 +71,17 @@ def prepare(settings: Settings, process: ProcessInfo, pulse: Pulse) -> Iterator[
         agent = link.taken.get(camera) or claims.taken_by(camera)
         return None if agent is None else f"{agent.id} has it"
 
+    turns = Turns(os.environ.get(TURNS, ""), pulse.tell)
+
+    def is_camera(name: str) -> bool:
+        # One whose time has not come is not even asked whether it is a film: it may be the end of us.
+        if not is_live(addresses[name]) or turns.waits(name):
+            return is_live(addresses[name])
+        with turns.reading(name):
+            return not is_film(addresses[name])
+
     def run(ending: Ending) -> None:
-        live = [name for name, address in addresses.items() if is_live(address) and not is_film(address)]
+        live = [name for name in names if is_camera(name)]
         waiting = [first] if first is not None else []
         with (
             sent_spans("agent", process) as spans,
@@ -100,6 +111,7 @@ def prepare(settings: Settings, process: ProcessInfo, pulse: Pulse) -> Iterator[
                 monitor.turn()
                 newest[:] = states
 
+            turns.begin()
             attach_all(
                 cameras,
                 courier,
@@ -109,6 +121,7 @@ def prepare(settings: Settings, process: ProcessInfo, pulse: Pulse) -> Iterator[
                 tell=tell,
                 gone=gone,
                 begun=_begun(),
+                admit=turns.admit,
             )
             courier.flush()
 

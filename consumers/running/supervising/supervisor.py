@@ -23,10 +23,12 @@ from pathlib import Path
 from typing import Final
 
 from consumers.restarts import Restarts
-from consumers.running.child import EXIT_FINISHED, EXIT_REFUSED, EXIT_SERVICE_AWAY, EXIT_STOPPED
+from consumers.running.child import EXIT_FINISHED, EXIT_REFUSED, EXIT_SERVICE_AWAY, EXIT_STOPPED, TURNS
 from consumers.running.logs import BoundedLog, message_of
 
+from .blame import Blame, LastWords
 from .pulse import STACKS_SIGNAL, Vigil
+from .turns import encode_turns
 
 #: Seconds before a process is started again: doubling from the first to the last.
 RESTART_SECONDS: Final = (0.5, 30.0)
@@ -59,6 +61,8 @@ class ChildSpec:
     #: Whether the others are of no use without it. One that is not needed and cannot be kept running is tried
     #: again once a minute.
     is_needed: bool = True
+    #: Finds out of which camera it dies, if it reads any. Deaths that are explained so do not count.
+    blame: Blame | None = None
 
 
 class RestartPolicy:
@@ -181,22 +185,27 @@ class _Kept:
         self._vigil: Vigil | None = None
         #: Why it hangs, and when it is killed.
         self._hangs: tuple[str, float] | None = None
+        #: What faulthandler wrote of its end.
+        self._words = LastWords()
 
     def start(self) -> None:
         self._last.clear()
         self._started, self._start_at, self._hangs = time.monotonic(), None, None
+        environment, blame, self._words = dict(self.spec.environment), self.spec.blame, LastWords()
+        if blame is not None and (turns := blame.turns()):
+            environment[TURNS] = encode_turns(turns)
         self._line, theirs = socket.socketpair()
         with theirs:
             self.child = subprocess.Popen(  # noqa: S603  our own commands
                 list(self.spec.command),
-                env=dict(self.spec.environment),
+                env=environment,
                 stdin=theirs.fileno(),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._vigil = Vigil(self._line, self._stuck_seconds)
-        self._pump = threading.Thread(target=self._drain, args=(self.child,), daemon=True)
+        self._vigil = Vigil(self._line, self._stuck_seconds, told=None if blame is None else blame.heard)
+        self._pump = threading.Thread(target=self._drain, args=(self.child, self._words), daemon=True)
         self._pump.start()
 
     def check(self) -> str | None:
@@ -223,6 +232,11 @@ class _Kept:
                 raise
             return self._start_much_later(why, now)
 
+    def _whose(self, code: int) -> str | None:
+        """Which camera it has died of, and what follows, in words; None where nobody knows, or it reads none."""
+        assert self._vigil is not None
+        return None if self.spec.blame is None else self.spec.blame.died(code, self._words, self._vigil.heard_at)
+
     def _start_again(self, now: float) -> str | None:
         try:
             self.start()
@@ -246,6 +260,9 @@ class _Kept:
     def _start_later(self, code: int, why: str, now: float) -> str:
         if code == EXIT_REFUSED:
             raise ProcessFailedError(f"{self.spec.name}: {why}")
+        if (whose := self._whose(code)) is not None:
+            self._start_at = now + RESTART_SECONDS[0]
+            return f"{self.spec.name} ended: {why}; {whose}; starting it again in {RESTART_SECONDS[0]:g} s"
         pause = self._policy.pause(now, now - self._started, counts=code != EXIT_SERVICE_AWAY)
         if pause is None:
             last = "".join(f"\n  {line}" for line in self._last)
@@ -311,7 +328,9 @@ class _Kept:
         assert self.child is not None
         assert self._line is not None
         assert self._pump is not None
+        assert self._vigil is not None
         self.child.wait()
+        self._vigil.hear()  # what it said last
         self._line.close()
         # What it had said; a process of its own that lives on would hold the pipe open.
         self._pump.join(timeout=1.0)
@@ -329,11 +348,12 @@ class _Kept:
             return last
         return f"exit code {code}" + (f", {last}" if last else "")
 
-    def _drain(self, child: subprocess.Popen[bytes]) -> None:
+    def _drain(self, child: subprocess.Popen[bytes], words: LastWords) -> None:
         assert child.stdout is not None
         with child.stdout:
             for line in child.stdout:
                 self._last.append(line.decode(errors="replace").rstrip())
+                words.read(line)
                 try:
                     self._log.write(line)
                 except OSError as error:

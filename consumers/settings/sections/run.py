@@ -45,7 +45,8 @@ class RunSettings(Section):
         5,
         ge=0,
         le=MAX_COUNT,
-        description="Restarts of one process within restart_window_seconds, after which everything stops.",
+        description="Restarts of one process within restart_window_seconds, after which everything stops. Deaths "
+        "of the agent that are a camera's doing do not count: that camera is set aside.",
     )
     restart_window_seconds: float = Field(
         300.0, gt=0, le=MAX_DAYS, description="Seconds in which max_restarts are counted."

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from consumers.web.paging import Waits
 
-from .sample import NoSampleCode
+from .decoding import NoSampleCode
 
 _TIME = "2026-11-24T08:00:00.000000Z"
 

@@ -18,6 +18,8 @@ from consumers.settings import Settings
 from consumers.web.playlists.connection import Kept
 from stream import DecodeLimits, Transport
 
+from .decoding import DecoderProcess
+
 #: So long it is shown to whoever asks.
 FRESH_SECONDS: Final = 10.0
 #: Behind the newest footage that its agent told of, the index may be so far.
@@ -40,6 +42,7 @@ class NewestMaker(Generic[_T]):
         self._limits = DecodeLimits(
             limits.max_pixels, min(limits.max_seconds, _SEGMENT_SECONDS), limits.max_picture_bytes
         )
+        self._decoder = DecoderProcess()
         self._kept: OrderedDict[str, tuple[float, _T]] = OrderedDict()
         self.room = CapacityLimiter(1)
 
@@ -64,5 +67,6 @@ class NewestMaker(Generic[_T]):
         return all(self._forgotten.of(camera, each, each) is None for each in times_us)
 
     def close(self) -> None:
-        """Read no more."""
+        """Read and decode no more."""
         self._index.close()
+        self._decoder.close()

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Final, Literal
+from typing import Final
 
 import av
 import av.error
@@ -21,8 +21,9 @@ import numpy as np
 
 from consumers.footage_index import FootageIndex, FoundFootage, stretches
 from models import Checkpoint, Contract, views_of
-from stream import DecodeLimits, Decoder, Image, Picture, Segment, SegmentError
+from stream import Image, Picture
 
+from .decoding import NoSampleError
 from .newest import BESIDE_US, NewestMaker
 
 #: Of all of it, reading included.
@@ -33,17 +34,6 @@ _COLUMNS: Final = 5
 #: Of all pictures together: of clips with more, every second, third … is shown.
 _MOST_PIXELS: Final = 6_000_000
 _QUALITY: Final = "90"
-
-
-NoSampleCode = Literal["no-time", "no-footage", "no-keyframe", "gone", "undecodable", "too-long"]
-
-
-class NoSampleError(Exception):
-    """There is none; says why, and where that is one of few reasons, in one word, for programs."""
-
-    def __init__(self, why: str, code: NoSampleCode | None = None) -> None:
-        super().__init__(why)
-        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +90,7 @@ class SampleMaker(NewestMaker[Sheet]):
             raise NoSampleError(f"its groups of pictures are longer than {_MOST_SEGMENTS} segments")
         segments = list(index.footage(camera, needed[first:]))
         picture = Picture(contract.height, contract.width, contract.fit)
-        frames = decoded_at(segments, times, picture, self._limits, until)
+        frames = self._decoder.decoded_at(segments, times, picture, self._limits, until)
         if not frames:
             raise NoSampleError("nothing of its newest footage can be decoded", "undecodable")
         return _sheet(camera, checkpoint, frames)
@@ -115,37 +105,6 @@ def _times(found: FoundFootage, count: int, spacing_us: int) -> list[int]:
     last = newest.last.end_us - 1
     times = [last - number * spacing_us for number in reversed(range(count))]
     return [each for each in times if each >= newest.first.start_us]
-
-
-def decoded_at(
-    segments: Sequence[Segment], times_us: Sequence[int], picture: Picture, limits: DecodeLimits, until: float
-) -> list[tuple[int, Image]]:
-    """The pictures shown at ascending times, as workers decode them; those that cannot be decoded are left out.
-
-    Args:
-        segments: in their order, from where decoding can begin.
-        times_us: event times.
-        picture: how they are to look.
-        limits: of each segment.
-        until: `time.monotonic()` at which it is given up.
-
-    Raises:
-        NoSampleError: it takes too long, or a segment is damaged.
-    """
-    decoder = Decoder(picture, limits)
-    samples = []
-    try:
-        for segment in segments:
-            if time.monotonic() > until:
-                raise NoSampleError("reading and decoding its newest footage took too long", "too-long")
-            wanted = [each for each in times_us if segment.start_us <= each < segment.end_us]
-            decoded = decoder.decode(segment, wanted, f"camera {segment.camera}")
-            samples += [*decoded.late, *decoded.samples]
-    except SegmentError as error:
-        raise NoSampleError(f"its newest footage cannot be decoded: {error}") from None
-    finally:
-        samples += decoder.end()
-    return sorted(((each.at_us, each.image) for each in samples), key=lambda each: each[0])
 
 
 def _sheet(camera: str, checkpoint: Checkpoint, frames: Sequence[tuple[int, Image]]) -> Sheet:

@@ -13,8 +13,9 @@ from typing import Final
 from consumers.footage_index import FootageIndex
 from stream import Picture, Segment
 
+from .decoding import NoSampleError
 from .newest import BESIDE_US, NewestMaker
-from .sample import NoSampleError, decoded_at, webp
+from .sample import webp
 
 _SECONDS: Final = 3.0
 #: Tiles are no wider.
@@ -68,7 +69,8 @@ class SnapshotMaker(NewestMaker[Snapshot]):
             raise NoSampleError("its newest footage is gone", "gone")
         width, height = shown_size(segment)
         picture = Picture(height, width, "stretch")
-        frames = decoded_at([segment], [segment.start_us], picture, self._limits, time.monotonic() + _SECONDS)
+        until = time.monotonic() + _SECONDS
+        frames = self._decoder.decoded_at([segment], [segment.start_us], picture, self._limits, until)
         if not frames:
             raise NoSampleError("nothing of its newest footage can be decoded", "undecodable")
         at_us, image = frames[0]

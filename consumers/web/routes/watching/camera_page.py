@@ -27,8 +27,9 @@ from consumers.web.cameras.bodies import (
     StateSpan,
     TimeSpan,
 )
+from consumers.web.cameras.decoding import NoSampleError
 from consumers.web.cameras.rate import steps_of
-from consumers.web.cameras.sample import NoSampleError, Sheet
+from consumers.web.cameras.sample import Sheet
 from consumers.web.cameras.snapshot import Snapshot
 from consumers.web.desk import AnyAsker, AtDesk, Desk, TaggedRoute
 from consumers.web.paging import Moment, to_us, waits
