@@ -213,7 +213,7 @@ def test_while_the_server_is_away_a_banner_says_since_when_and_it_comes_back_by_
             shown.page.wait_for_selector(".banner:not(.banner-mild)", timeout=10_000)
             assert "has not answered since" in shown.text(".banner")
             assert shown.page.get_attribute(".tile", "data-state") == "away"
-            assert shown.count("video") == 0
+            assert shown.count("video:visible") == 0
             with served(site.settings, at) as (_, desk):
                 shown.page.wait_for_selector('.tile[data-state="live"]', timeout=20_000)
                 assert "has not answered" not in shown.text(".banner-place")
@@ -243,9 +243,31 @@ def test_a_camera_that_goes_stale_greys_within_ten_seconds(browser: Any, embedde
         since = time.monotonic()
         shown.page.wait_for_selector(".tile-stale", timeout=15_000)
         assert time.monotonic() - since < 10
-        assert shown.count("video") == 0
+        assert shown.count("video:visible") == 0
         # Its record still says live: nobody else has noticed.
         assert client.get("/cameras/gate-1").json()["status"] == "live"
+
+
+def test_the_player_of_a_camera_that_is_stale_for_a_moment_goes_on(
+    browser: Any, embedded_broker: Service, topics_prefix: str
+):
+    site = Site(settings_of(embedded_broker.address, topics_prefix))
+    with served(site.settings) as (client, desk), window(browser, origin(client)) as shown:
+        with alive(site, "gate-1") as silence:
+            ready(desk)
+            shown.go("wall")
+            shown.page.wait_for_selector('.tile[data-state="live"] video')
+            shown.page.evaluate("document.querySelector('video').dataset.first = 'yes'")
+            silence.set()
+            shown.page.wait_for_selector(".tile-stale", timeout=15_000)
+            assert shown.count("video:visible") == 0
+        with alive(site, "gate-1") as silence:
+            shown.page.wait_for_selector('.tile[data-state="live"] video[data-first]', timeout=15_000)
+            assert shown.count("video:visible") == 1
+            silence.set()
+            # It is let go of where nothing comes any more.
+            shown.page.wait_for_selector("video", state="detached", timeout=45_000)
+            assert shown.count(".tile-stale") == 1
 
 
 def test_only_tiles_on_screen_play(browser: Any, embedded_broker: Service, topics_prefix: str):

@@ -59,7 +59,7 @@ def test_a_film_that_ended_says_so_and_shows_its_last_picture(
         assert "0 fps" not in shown.text("main")
         assert "Bilder/s" not in shown.text("main")
         assert shown.count("video") == 0
-        assert shown.page.locator(".tile").bounding_box()["width"] < 640
+        assert shown.page.locator(".tile").bounding_box()["width"] <= 1.25 * shown.page.viewport_size["height"]
         assert shown.overflow() <= 0
         assert shown.violations() == []
         shown.go(f"cameras/{LONG}")

@@ -13,6 +13,8 @@ const COLUMNS = ["auto", "1", "2", "3", "4", "6"];
 const POINTS = 40;
 const TRACE_SECONDS = 90;
 const SNAPSHOT_MS = 10_000;
+/** Of what is not live for a moment the player goes on out of sight, so that a busy machine does not begin all of a wall anew. */
+const KEPT_MS = 20_000;
 /** Each costs the server a look at the broker. */
 const LOOKS_AT_ONCE = 2;
 
@@ -66,8 +68,15 @@ function useOnScreen(ref) {
   return isOn;
 }
 
+/** Whether a camera's player goes on. */
+function useKept(state) {
+  const liveAt = useRef(-Infinity);
+  if (state === "live") liveAt.current = Date.now();
+  return state === "live" || ((state === "stale" || state === "away") && Date.now() - liveAt.current < KEPT_MS);
+}
+
 /** The live picture; what the player says of itself goes to `onState`. */
-function Video({camera, isFast, onState}) {
+function Video({camera, isFast, isShown, onState}) {
   const ref = useRef(null);
   useEffect(() => {
     let isOver = false;
@@ -84,7 +93,7 @@ function Video({camera, isFast, onState}) {
       player?.destroy();
     };
   }, [camera, isFast]);
-  return html`<video ref=${ref} muted playsinline disablepictureinpicture tabindex="-1" aria-label=${t("wall.video", {camera})}></video>`;
+  return html`<video ref=${ref} class=${isShown ? "" : "kept"} muted playsinline disablepictureinpicture tabindex="-1" aria-label=${t("wall.video", {camera})}></video>`;
 }
 
 /**
@@ -148,6 +157,7 @@ export function Screen({camera, isOnScreen = true, isFast = false}) {
   const [player, setPlayer] = useState({state: "loading", why: null, told: null});
   const state = freshness(camera);
   const isLive = state === "live";
+  const isKept = useKept(state);
   const isPlaying = isLive && player.state === "playing";
   const isUnplayable = isLive && isOnScreen && player.state === "not-playable";
   const isAlarm = isLive && camera.events.length > 0;
@@ -158,7 +168,7 @@ export function Screen({camera, isOnScreen = true, isFast = false}) {
   const said = isEnded ? reason(camera.why ?? t("why.ended"), camera.code) : !isLive ? word("state", state) : word("player", player.state);
   const because = !isLive && !isEnded && (state === camera.status && camera.why ? reason(camera.cause ?? camera.why, camera.code) : t(`why.${state}`));
   return html`<div class="screen">
-      ${isOnScreen && isLive && html`<${Video} camera=${camera.camera} isFast=${isFast} onState=${(next, why, told) => setPlayer({state: next, why, told})} />`}
+      ${isOnScreen && isKept && html`<${Video} camera=${camera.camera} isFast=${isFast} isShown=${isLive} onState=${(next, why, told) => setPlayer({state: next, why, told})} />`}
       ${isUnplayable && html`<${Snapshot} camera=${camera.camera} why=${reason(player.why, player.told)} />`}
       ${hasLast && isOnScreen && html`<${Last} camera=${camera} state=${state} seenAt=${seenAt}><p class="screen-title">${said}</p>${because && html`<p>${because}</p>`}${isGivenUp(camera) && html`<p>${t("why.given-up")}</p>`}<//>`}
       ${!hasLast && !isPlaying && !isUnplayable && html`<div class="screen-said">
