@@ -23,17 +23,11 @@ from consumers.setup.services import HUNG_SECONDS, Services, open_services
 from stream import KafkaTransport, ServiceError, Topic
 from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, processes
 from stream.services.groups import without_lost_leader
-from tests.servers import keeper_of, needs_proc, server_of
+from tests.servers import free_port, keeper_of, needs_proc, server_of
 from tests.waiting import eventually
 
 MEGABYTE = 1_000_000
 RECORD = 250_000
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture
@@ -386,7 +380,7 @@ def test_up_prints_addresses_starts_a_broker_again_and_ends_with_code_1_where_it
             assert process.stderr is not None
             assert "it was started again and nothing is lost" in process.stderr.readline()
             os.kill(_broker_in(tmp_path), signal.SIGKILL)
-            output, errors = process.communicate(timeout=10)
+            output, errors = process.communicate(timeout=60)
         finally:
             process.kill()
     assert process.returncode == 1

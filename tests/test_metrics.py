@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import socket
 import threading
 import time
 import urllib.error
@@ -38,17 +37,12 @@ from consumers.running.roles.worker import keep_working
 from consumers.settings import MetricsSettings, Settings, SettingsError
 from stream import KafkaTransport, Reading
 from tests.brightness_worker import RULES, SPEC, Brightness
+from tests.servers import free_port
 from tests.videos import write_video
 
 ROOT = Path(__file__).resolve().parents[1]
 ALERTS = ROOT / "docker/prometheus/alerts.yml"
 DASHBOARD = ROOT / "docker/grafana/clipline.json"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def ask(port: int, path: str) -> tuple[int, str]:

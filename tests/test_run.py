@@ -30,6 +30,7 @@ from stream import FeedState, KafkaAddress, KafkaTransport
 from stream.services import ApacheBroker
 from tests.cameras import camera as rtsp_camera
 from tests.cameras import need_rtsp
+from tests.servers import free_port
 from tests.videos import write_video
 from tests.waiting import eventually
 
@@ -318,8 +319,7 @@ def test_that_another_program_has_the_port_of_a_page_is_said_at_the_start(tmp_pa
 def test_a_run_serves_its_cameras_over_http(tmp_path):
     httpx = pytest.importorskip("httpx")
     film = write_video(tmp_path / "film.mp4", 30, **QUICK)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     settings = f'[cameras.gate]\nurl = "{film}"\nloop = true\n[run]\nservices = "embedded"\n'
     with running(tmp_path, f'{settings}[dashboard]\nlisten = "127.0.0.1:{port}"\n') as run:
         run.until(f"dashboard at http://127.0.0.1:{port}/ ")

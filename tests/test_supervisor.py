@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +23,7 @@ from consumers.running.logs import BoundedLog
 from consumers.running.supervising import supervisor as supervisor_module
 from consumers.running.supervising.pulse import Pulse, Vigil
 from consumers.running.supervising.supervisor import ChildSpec, ProcessFailedError, RestartPolicy, Supervisor
+from tests.servers import free_port
 from tests.waiting import eventually
 
 
@@ -54,7 +57,7 @@ class Kept:
         )
         self.supervisor.start()
 
-    def until(self, holds: Callable[[], bool], seconds: float = 10.0) -> None:
+    def until(self, holds: Callable[[], bool], seconds: float = 30.0) -> None:
         deadline = time.monotonic() + seconds
         while not holds() and time.monotonic() < deadline:
             self.supervisor.check()
@@ -164,7 +167,8 @@ def test_a_process_that_is_stopped_gives_no_sign_of_life_and_is_replaced(tmp_pat
     os.kill(pid, signal.SIGSTOP)
     kept.until(lambda: kept.supervisor.pids().get("it", pid) != pid)
     kept.supervisor.stop(0.5)
-    assert kept.said[0].startswith("it ended: it hung (no sign of life for 3.0 s) and was killed, see ")
+    (silent,) = re.findall(r"it ended: it hung \(no sign of life for (\S+) s\) and was killed, see ", kept.said[0])
+    assert 3 <= float(silent) < 6
 
 
 def test_a_main_loop_that_is_stuck_is_killed_and_its_log_says_where_it_was(tmp_path):
@@ -196,7 +200,8 @@ holds_the_lock()
     (tmp_path / "now").touch()
     kept.until(lambda: kept.said != [])
     kept.supervisor.stop(0.5)
-    assert "it hung (no sign of life for 2.0 s)" in kept.said[0]
+    (silent,) = re.findall(r"it hung \(no sign of life for (\S+) s\)", kept.said[0])
+    assert 2 <= float(silent) < 5
     assert "in holds_the_lock" in kept.log.read_text()
 
 
@@ -274,14 +279,14 @@ def test_a_server_whose_loop_does_not_turn_is_said_to_be_stuck(role, monkeypatch
     from consumers.verdicts.serving import VerdictPages
     from consumers.web import serving
 
+    seen = threading.Event()
+
     async def blocks(_scope: object, _receive: object, _send: object) -> None:
-        time.sleep(4)  # noqa: ASYNC251  as a call would that was not meant for an event loop
+        seen.wait(60)  # as a call would that was not meant for an event loop
 
     monkeypatch.setattr(serving, "make_app", lambda *_: blocks)
     monkeypatch.setattr(VerdictPages, "app", property(lambda _: blocks, lambda *_: None), raising=False)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     changes = {
         "kafka": "127.0.0.1:1",
         "dashboard": {"listen": f"127.0.0.1:{port}"},
@@ -295,7 +300,8 @@ def test_a_server_whose_loop_does_not_turn_is_said_to_be_stuck(role, monkeypatch
         assert pulse.stuck() is None
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert eventually(lambda: (pulse.stuck() or "").startswith("stuck for "), 3)
+            assert eventually(lambda: (pulse.stuck() or "").startswith("stuck for "))
+            seen.set()
 
 
 def test_what_has_finished_is_left_at_that(tmp_path):
@@ -456,11 +462,8 @@ def test_the_first_ends_before_the_others_are_told_to_and_all_within_the_time(tm
     ]
     supervisor = Supervisor(specs, tmp_path, max_restarts=0, window_seconds=60, stuck_seconds=60, say=lambda _: None)
     supervisor.start()
-    deadline = time.monotonic() + 10
-    while not all("ready" in (tmp_path / f"{name}.log").read_text() for name in scripts):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    assert eventually(lambda: all("ready" in (tmp_path / f"{name}.log").read_text() for name in scripts))
     begin = time.monotonic()
-    assert supervisor.stop(2.0) == ["stubborn"]
-    assert 1.9 < time.monotonic() - begin < 3.9, "not two seconds for each"
+    assert supervisor.stop(4.0) == ["stubborn"]
+    assert 3.9 < time.monotonic() - begin < 7.9, "not four seconds for each"
     assert float(times["first"].read_text()) < float(times["last"].read_text())

@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
+
 from stream import Consumer, Record
 
 
@@ -25,3 +28,14 @@ def read(consumer: Consumer, count: int, seconds: float = 20.0) -> list[Record]:
     while len(records) < count and time.monotonic() < deadline:
         records += consumer.poll(0.2).records
     return records + list(consumer.poll(0.0).records)
+
+
+def has_begun(address: str, group: str) -> bool:
+    """Whether a group has a place on each partition that it reads: what is sent from now on reaches it."""
+    admin = KafkaAdminClient(bootstrap_servers=address)
+    try:
+        return any(admin.list_group_offsets(group).values())
+    except KafkaError:  # its coordinator is being found
+        return False
+    finally:
+        admin.close()
