@@ -47,7 +47,7 @@ def hanging(seconds: float | None, *, is_done: bool = False) -> Iterator[subproc
 def test_what_has_stored_everything_is_cut_short_without_a_complaint():
     with hanging(1.0, is_done=True) as process:
         process.send_signal(signal.SIGTERM)
-        said, _ = process.communicate(timeout=10)
+        said, _ = process.communicate(timeout=30)
     assert "not all was finished" not in said
     assert "left" in said.splitlines()
 
@@ -56,8 +56,8 @@ def test_what_hangs_gets_its_time_then_its_last_acts_and_ends_with_its_own_code(
     with hanging(1.0) as process:
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        said, _ = process.communicate(timeout=10)
-        assert 0.5 < time.monotonic() - began < 8, "its main thread and one of its last acts would take a minute"
+        said, _ = process.communicate(timeout=30)
+        assert 0.5 < time.monotonic() - began < 20, "its main thread and one of its last acts would take a minute"
     assert process.returncode == 7
     assert sorted(said.splitlines()) == [
         "asked",
@@ -110,7 +110,7 @@ def test_a_signal_asks_once_and_ctrl_c_is_for_good(number, for_good):
 
 
 def test_a_terminal_that_goes_away_ends_in_order_and_is_never_a_second_signal():
-    with hanging(2.0) as process:
+    with hanging(3.0) as process:
         for _ in range(2):
             process.send_signal(signal.SIGHUP)
             time.sleep(0.3)

@@ -33,6 +33,7 @@ from tests.replays import (
     work_off,
 )
 from tests.videos import write_video
+from tests.waiting import eventually
 
 START_US = 1_700_000_000_123_456
 #: What engines, their precisions and batches may differ in, of a score between 0 and 1. Stated in docs/replay.md.
@@ -144,6 +145,7 @@ def test_one_worker_or_three_that_come_and_go(footage: Path):
             if expected == set(cameras):
                 break
             time.sleep(0.05)
+        assert eventually(lambda: not any(worker.active_events() for worker in members))
         time.sleep(0.3)  # for the last events
         done.set()
         for thread in threads:

@@ -354,7 +354,7 @@ def test_what_goes_on_ends_soon_after_whoever_watches_has_logged_out(with_users:
                 assert client.delete("/session", headers=right).status_code == 204
                 began = time.monotonic()
                 assert all(not line.startswith("data") for line in lines)
-                assert time.monotonic() - began < 5
+                assert time.monotonic() - began < 15
             problem(other.get(player), 401, "unauthenticated")
 
 

@@ -122,7 +122,7 @@ def test_events_are_filtered_and_each_is_its_newest_report(embedded_broker: Serv
         assert body == {**ended(one).body(), "revision": 1, "drill": None, "verdict": None, "pictures": None}
         # What comes meanwhile is there within a moment, without another read of the topic.
         site.events(ended(three))
-        assert eventually(lambda: client.get(f"/events/{three.id}").json()["state"] == "ended", 5)
+        assert eventually(lambda: client.get(f"/events/{three.id}").json()["state"] == "ended")
 
 
 def test_pages_lead_through_all_events_each_once_also_while_more_come(embedded_broker: Service, topics_prefix: str):
@@ -160,9 +160,8 @@ def test_whoever_has_an_answer_is_told_so_until_it_changes(embedded_broker: Serv
             assert client.get(path, headers={"If-None-Match": '"other"'}).status_code == 200
         before = client.get("/events").headers["etag"]
         site.events(ended(event(0)))
-        assert eventually(lambda: client.get("/events", headers={"If-None-Match": before}).status_code == 200, 5), (
-            "it has changed"
-        )
+        changed = {"If-None-Match": before}
+        assert eventually(lambda: client.get("/events", headers=changed).status_code == 200), "it has changed"
 
 
 def test_cameras_whose_names_nobody_can_ask_for_are_left_out_and_counted(embedded_broker: Service, topics_prefix: str):
