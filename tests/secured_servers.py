@@ -175,7 +175,7 @@ def secured_redis(
     mode = [] if watches is None else ["--sentinel"]
     with subprocess.Popen([program, str(file), *mode], stdout=subprocess.DEVNULL) as server:
         try:
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 40
             while time.monotonic() < deadline:
                 with suppress(OSError):
                     socket.create_connection((HOST, port), 1).close()

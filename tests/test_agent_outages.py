@@ -49,7 +49,7 @@ class Attaching:
         except (SettingsError, BrokerError) as error:
             self.error = error
 
-    def end(self, seconds: float = 15.0) -> None:
+    def end(self, seconds: float = 40.0) -> None:
         self.ending.ask()
         self.thread.join(seconds)
         assert not self.thread.is_alive()

@@ -82,7 +82,7 @@ def test_a_second_signal_ends_at_once_whatever_the_main_thread_is_in(second):
 def test_what_has_nothing_in_hand_ends_at_the_first_signal():
     with hanging(0) as process:
         process.send_signal(signal.SIGTERM)
-        said, _ = process.communicate(timeout=20)
+        said, _ = process.communicate(timeout=60)
     assert process.returncode == 7
     assert "left" not in said
 
@@ -104,7 +104,7 @@ print(signal.getsignal({number}) == before)
 def test_a_signal_asks_once_and_ctrl_c_is_for_good(number, for_good):
     command = [sys.executable, "-c", ASKED.format(number=int(number))]
     done = subprocess.run(
-        command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True, timeout=20
+        command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.split() == ["True", str(for_good), "True"]
 
@@ -115,7 +115,7 @@ def test_a_terminal_that_goes_away_ends_in_order_and_is_never_a_second_signal():
             process.send_signal(signal.SIGHUP)
             time.sleep(0.3)
         assert process.poll() is None
-        said, _ = process.communicate(timeout=20)
+        said, _ = process.communicate(timeout=60)
     assert process.returncode == 7
     assert {"asked", "left"} <= set(said.splitlines())
 
@@ -128,7 +128,7 @@ def test_whom_nohup_started_does_not_end_with_its_terminal():
         capture_output=True,
         text=True,
         check=True,
-        timeout=20,
+        timeout=60,
     )
     assert done.stdout.split() == ["False", "False", "True"]
 

@@ -72,7 +72,7 @@ class Fleet:
             if seen[-1:] != [one.status]:
                 seen.append(one.status)
 
-    def until(self, holds: Callable[[], bool], seconds: float = 10.0) -> None:
+    def until(self, holds: Callable[[], bool], seconds: float = 30.0) -> None:
         deadline = time.monotonic() + seconds
         while not holds() and time.monotonic() < deadline:
             time.sleep(0.02)

@@ -56,7 +56,7 @@ def make(clone: Path, *arguments: str) -> subprocess.Popen[str]:
 
 def made(clone: Path, *arguments: str, status: int = 0) -> str:
     process = make(clone, *arguments)
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=60)
     assert process.returncode == status, output
     return output
 
@@ -114,7 +114,7 @@ def test_interrupted_install_leaves_nothing_running_and_the_next_call_begins_ane
         process.send_signal(signal.SIGTERM)
     else:
         os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=30)  # returns once nobody holds its output any more
+    output, _ = process.communicate(timeout=60)  # returns once nobody holds its output any more
     assert process.returncode != 0
     assert "interrupted" in output
     assert "Traceback" not in output

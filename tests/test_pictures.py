@@ -499,7 +499,7 @@ def test_killed_again_and_again_nothing_is_left_out_and_every_record_has_one_id(
     while len({p.id for p in records(transport, settings)}) < len(events) and time.monotonic() < deadline:
         time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     found = records(transport, settings)
     assert {p.event for p in found} == {each.id for each in events}
     assert len({p.id for p in found}) == len(events)

@@ -77,7 +77,7 @@ class Attachment:
         except SourceError as error:
             self.error = error
 
-    def wait(self, holds: Callable[[list[Segment]], bool], seconds: float = 15.0) -> list[Segment]:
+    def wait(self, holds: Callable[[list[Segment]], bool], seconds: float = 40.0) -> list[Segment]:
         deadline = time.monotonic() + seconds
         while not holds(self.segments) and time.monotonic() < deadline:
             self.records += self._consumer.poll(0.1).records

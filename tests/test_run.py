@@ -117,7 +117,7 @@ class Run:
                 continue
         return found
 
-    def end(self, number: signal.Signals = signal.SIGTERM, seconds: float = 20.0) -> int:
+    def end(self, number: signal.Signals = signal.SIGTERM, seconds: float = 40.0) -> int:
         self.process.send_signal(number)
         return self.process.wait(timeout=seconds)
 
@@ -197,7 +197,7 @@ def test_one_file_and_one_command_watch_all_cameras(tmp_path, film):
             assert eventually(lambda: run.pids("running.child worker") not in ([], [worker]))
 
             assert run.end(signal.SIGTERM) == 0
-            assert eventually(lambda: not run.pids(), 5)
+            assert eventually(lambda: not run.pids(), 20)
     logs = tmp_path / "clipline-logs"
     text = "".join(path.read_text() for path in logs.glob("*.log"))
     assert "camera dead: rtsp://127.0.0.1:1/cam: cannot be opened" in text
@@ -226,7 +226,7 @@ def test_nothing_is_left_running_whenever_it_ends(tmp_path, number, after, secon
         time.sleep(seconds)
         code = run.end(number)
         assert code in ({-signal.SIGKILL} if number == signal.SIGKILL else {0, 130, -signal.SIGINT})
-        assert eventually(lambda: not run.pids(), 12), [Path(f"/proc/{p}/cmdline").read_bytes() for p in run.pids()]
+        assert eventually(lambda: not run.pids(), 30), [Path(f"/proc/{p}/cmdline").read_bytes() for p in run.pids()]
 
 
 @pytest.mark.slow
@@ -248,8 +248,8 @@ def test_nothing_is_left_running_whenever_it_ends(tmp_path, number, after, secon
 def test_what_cannot_run_is_said_and_ends_it(tmp_path, settings, code, words):
     with running(tmp_path, f'{settings}\n[run]\nservices = "embedded"\n') as run:
         assert words in run.until("clipline: ")
-        assert run.process.wait(timeout=20) == code
-        assert eventually(lambda: not run.pids(), 5)
+        assert run.process.wait(timeout=60) == code
+        assert eventually(lambda: not run.pids(), 20)
 
 
 def test_without_workers_only_the_agent_is_started(tmp_path):
@@ -450,7 +450,7 @@ def test_a_broker_that_is_away_at_the_start_and_again_later_is_waited_for(tmp_pa
                 told = seen
             run.until(f"waiting for Kafka at 127.0.0.1:{port} since", after=before)
         assert run.end(signal.SIGTERM) == 0
-        assert eventually(lambda: not run.pids(), 5)
+        assert eventually(lambda: not run.pids(), 20)
 
 
 def server(run: Run, words: str) -> int:
@@ -518,7 +518,7 @@ def test_an_agent_and_a_worker_that_hang_are_replaced_and_a_broker_that_hangs_to
             (pid,) = run.pids(f"running.child {name}")
             os.kill(pid, signal.SIGSTOP)
             run.until("it hung (no sign of life for 10 s) and was killed, see ", times=1 + (name == "worker"))
-            assert eventually(lambda name=name, pid=pid: run.pids(f"running.child {name}") not in ([], [pid]), 10)
+            assert eventually(lambda name=name, pid=pid: run.pids(f"running.child {name}") not in ([], [pid]))
         before = len(run.lines)
         os.kill(server(run, "broker --cluster-id"), signal.SIGSTOP)
         run.until("hung: no answer for 30 s; it was started again and nothing is lost", after=before, seconds=90)

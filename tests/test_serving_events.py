@@ -427,7 +427,7 @@ class Commanded:
     def close(self) -> None:
         self.process.send_signal(signal.SIGINT)
         try:
-            assert self.process.wait(timeout=30) == 0, self.said()
+            assert self.process.wait(timeout=60) == 0, self.said()
         finally:
             self.process.kill()
 

@@ -411,7 +411,7 @@ time.sleep(60)
             os.kill(child, signal.SIGSTOP)
         parent.kill()
     state = Path(f"/proc/{child}/stat")
-    assert eventually(lambda: not state.exists() or ") Z " in state.read_text(), 15)
+    assert eventually(lambda: not state.exists() or ") Z " in state.read_text())
 
 
 def test_a_record_is_one_line_even_with_a_traceback():

@@ -311,7 +311,7 @@ class Members:
     def leave(self, name: str) -> None:
         self.members.pop(name).close()
 
-    def poll(self, until: Callable[[], bool], seconds: float = 20.0) -> None:
+    def poll(self, until: Callable[[], bool], seconds: float = 40.0) -> None:
         deadline = time.monotonic() + seconds
         while not until():
             assert time.monotonic() < deadline, self.polled

@@ -47,7 +47,7 @@ class Fleet:
 
     def end(self, process: subprocess.Popen, how: signal.Signals) -> None:
         process.send_signal(how)
-        assert process.wait(30) == (0 if how == signal.SIGTERM else -how)
+        assert process.wait(60) == (0 if how == signal.SIGTERM else -how)
         self.processes.remove(process)
 
 

@@ -11,7 +11,7 @@ from kafka.errors import KafkaError
 from stream import Consumer, Record
 
 
-def eventually(holds: Callable[[], bool], seconds: float = 20.0) -> bool:
+def eventually(holds: Callable[[], bool], seconds: float = 40.0) -> bool:
     """Whether something holds within a time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -21,7 +21,7 @@ def eventually(holds: Callable[[], bool], seconds: float = 20.0) -> bool:
     return holds()
 
 
-def read(consumer: Consumer, count: int, seconds: float = 20.0) -> list[Record]:
+def read(consumer: Consumer, count: int, seconds: float = 40.0) -> list[Record]:
     """At least `count` records, and whatever else is there at once."""
     records: list[Record] = []
     deadline = time.monotonic() + seconds
