@@ -187,8 +187,8 @@ def test_a_camera_that_stamps_25_pictures_a_second_and_sends_15_keeps_time(tmp_p
     state = Attached()
     with camera(footage, sent_rate=15) as (port, _):
         attach(f"rtsp://127.0.0.1:{port}/cam", "slow", Sender(), "segments", stop=lambda: len(late) > 9, state=state)
-    assert late[0] < 1.0  # its first pictures do not tell yet how fast the camera's clock is
-    assert max(late[1:]) < 0.5
+    assert late[0] < 1.5  # its first pictures do not tell yet how fast the camera's clock is
+    assert max(late[1:]) < 1.0  # 2.4 s where nobody sees to it
     assert state.drift_ppm > 100_000
     assert "camera slow: its clock is slow by " in caplog.text
 
