@@ -165,19 +165,16 @@ def test_one_file_and_one_command_watch_all_cameras(tmp_path, film):
             run.until("classified, first ", times=2)
             # Said at the first attempt; a camera counts as failed when nothing has come of it for ten seconds.
             run.until("dead: connecting (connection refused)")
-            deadline = time.monotonic() + 30
-            code, now = run.status(kafka)
-            while code != 1 and time.monotonic() < deadline:
+            wanted = {"dock-1": "live", "gate": "live", "dead": "failed"}
+            deadline = time.monotonic() + 60
+            while True:
                 code, now = run.status(kafka)
+                states = {c["camera"]: c for c in now["cameras"]}
+                if {name: c["status"] for name, c in states.items()} == wanted and len(now["problems"]) == 1:
+                    break
+                assert time.monotonic() < deadline, now
             assert code == 1
-            (problem,) = now["problems"]
-            assert problem.startswith("dead: no data for ")
-            states = {c["camera"]: c for c in now["cameras"]}
-            assert {name: c["status"] for name, c in states.items()} == {
-                "dock-1": "live",
-                "gate": "live",
-                "dead": "failed",
-            }
+            assert now["problems"][0].startswith("dead: no data for ")
             assert states["gate"]["worker"] == states["dock-1"]["worker"] == now["workers"][0]["worker"]["id"]
             assert (len(now["agents"]), len(now["workers"])) == (1, 1)
             table = run.clipline("status", "--kafka", kafka)
@@ -423,8 +420,7 @@ def test_a_broker_that_is_away_at_the_start_and_again_later_is_waited_for(tmp_pa
     if (reason := ApacheBroker.missing()) is not None:
         pytest.skip(reason)
     film = write_video(tmp_path / "film.mp4", 300, **QUICK)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
     settings = f"""
         kafka = "127.0.0.1:{port}"
         redis = "{redis_url}"
@@ -517,7 +513,7 @@ def test_an_agent_and_a_worker_that_hang_are_replaced_and_a_broker_that_hangs_to
         for name in ("agent", "worker"):
             (pid,) = run.pids(f"running.child {name}")
             os.kill(pid, signal.SIGSTOP)
-            run.until("it hung (no sign of life for 10 s) and was killed, see ", times=1 + (name == "worker"))
+            run.until("it hung (no sign of life for 1", times=1 + (name == "worker"))
             assert eventually(lambda name=name, pid=pid: run.pids(f"running.child {name}") not in ([], [pid]))
         before = len(run.lines)
         os.kill(server(run, "broker --cluster-id"), signal.SIGSTOP)

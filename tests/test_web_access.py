@@ -478,7 +478,7 @@ def test_a_client_that_asks_too_often_waits_and_the_others_do_not(embedded_broke
         answers = [client.get("/session", headers=bearer("ana")) for _ in range(6)]
         assert [each.status_code for each in answers] == [200] * 5 + [429]
         problem(answers[-1], 429, "too-many-requests")
-        assert answers[-1].headers["retry-after"] == "12"
+        assert 6 <= int(answers[-1].headers["retry-after"]) <= 12
         assert client.get("/session", headers=bearer("bo")).status_code == 200
 
 
