@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import re
 import signal
 import socket
 import subprocess
@@ -513,7 +514,8 @@ def test_an_agent_and_a_worker_that_hang_are_replaced_and_a_broker_that_hangs_to
         for name in ("agent", "worker"):
             (pid,) = run.pids(f"running.child {name}")
             os.kill(pid, signal.SIGSTOP)
-            run.until("it hung (no sign of life for 1", times=1 + (name == "worker"))
+            hung = run.until("it hung (no sign of life for ", times=1 + (name == "worker"))
+            assert re.search(r"for 1[0-9] s\) and was killed, see ", hung), hung
             assert eventually(lambda name=name, pid=pid: run.pids(f"running.child {name}") not in ([], [pid]))
         before = len(run.lines)
         os.kill(server(run, "broker --cluster-id"), signal.SIGSTOP)
