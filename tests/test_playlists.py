@@ -407,7 +407,7 @@ def test_whoever_may_not_see_a_camera_finds_none_and_a_token_opens_its_live_view
         for asked in (path, addresses[0], old, recorded):
             problem(client.get(asked, headers={"Authorization": "Bearer bo"}), 404, "not-found")
         token = client.post("/cameras/gate/live-token").json()["token"]
-        with httpx.Client(base_url=client.base_url) as player:
+        with httpx.Client(base_url=client.base_url, timeout=60) as player:
             problem(player.get(path), 401, "unauthenticated")
             text = player.get(f"{path}?token={token}").text
             assert all(f"token={token}" in each.address for each in entries(text))

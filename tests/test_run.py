@@ -330,7 +330,7 @@ def test_a_run_serves_its_cameras_over_http(tmp_path):
             return found.json().get("status")
 
         assert eventually(lambda: status() == "live", 60)
-        assert httpx.get(f"http://127.0.0.1:{port}/api/v1/health").json()["redis"] is None
+        assert httpx.get(f"http://127.0.0.1:{port}/api/v1/health", timeout=60).json()["redis"] is None
 
 
 @pytest.mark.slow

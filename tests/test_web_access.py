@@ -346,7 +346,7 @@ def test_what_goes_on_ends_soon_after_whoever_watches_has_logged_out(with_users:
         right = {"X-CSRF-Token": log_in(client).json()["csrf"]}
         token = client.post("/cameras/gate-1/live-token", headers=right).json()["token"]
         player = f"/cameras/gate-1/segments/0-0.ts?token={token}"
-        with httpx.Client(base_url=client.base_url) as other:
+        with httpx.Client(base_url=client.base_url, timeout=60) as other:
             problem(other.get(player), 404, "not-found")
             with client.stream("GET", "/events/stream") as stream:
                 lines = stream.iter_lines()
