@@ -300,7 +300,7 @@ def test_a_worker_with_nothing_else_to_do_commits_at_once(records, monkeypatch):
     running = threading.Thread(target=worker.run, args=(stop.is_set,))
     running.start()
     try:
-        assert eventually(lambda: bool(told(transport)), 20)
+        assert eventually(lambda: bool(told(transport)), 60)
     finally:
         stop.set()
         running.join()

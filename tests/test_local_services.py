@@ -241,7 +241,7 @@ def test_a_broker_that_ended_or_hangs_is_started_again_and_nothing_is_lost(fault
         for number in range(3):
             producer.send("it", b"key", [], b"%d" % number)
             producer.flush()
-            assert eventually(lambda number=number: hears(number + 1), 20)
+            assert eventually(lambda number=number: hears(number + 1), 60)
             os.kill(server_of(broker), fault)
             if fault == signal.SIGKILL:
                 assert eventually(lambda: broker.ended() is not None)

@@ -307,7 +307,7 @@ def test_what_the_maker_of_pictures_made_of_an_event_arrives_with_its_message(
         with Following(KafkaTransport(site.settings.broker), site.settings), notifying(site.settings):
             begun = filmed(place, "started")
             site.send(begun)
-            assert eventually(lambda: len(receiver.requests) == 1, 30)
+            assert eventually(lambda: len(receiver.requests) == 1, 60)
     said = receiver.requests[0].body["data"]["pictures"]
     assert (said["event"], said["revision"], said["missing"]) == (begun.id, 0, {})
     with Image.open(io.BytesIO(base64.b64decode(said["strip"]["data_base64"]))) as strip:

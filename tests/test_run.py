@@ -195,7 +195,7 @@ def test_one_file_and_one_command_watch_all_cameras(tmp_path, film):
             assert eventually(lambda: run.pids("running.child worker") not in ([], [worker]))
 
             assert run.end(signal.SIGTERM) == 0
-            assert eventually(lambda: not run.pids(), 20)
+            assert eventually(lambda: not run.pids(), 25)
     logs = tmp_path / "clipline-logs"
     text = "".join(path.read_text() for path in logs.glob("*.log"))
     assert "camera dead: rtsp://127.0.0.1:1/cam: cannot be opened" in text
@@ -224,7 +224,7 @@ def test_nothing_is_left_running_whenever_it_ends(tmp_path, number, after, secon
         time.sleep(seconds)
         code = run.end(number)
         assert code in ({-signal.SIGKILL} if number == signal.SIGKILL else {0, 130, -signal.SIGINT})
-        assert eventually(lambda: not run.pids(), 30), [Path(f"/proc/{p}/cmdline").read_bytes() for p in run.pids()]
+        assert eventually(lambda: not run.pids(), 25), [Path(f"/proc/{p}/cmdline").read_bytes() for p in run.pids()]
 
 
 @pytest.mark.slow
@@ -247,7 +247,7 @@ def test_what_cannot_run_is_said_and_ends_it(tmp_path, settings, code, words):
     with running(tmp_path, f'{settings}\n[run]\nservices = "embedded"\n') as run:
         assert words in run.until("clipline: ")
         assert run.process.wait(timeout=60) == code
-        assert eventually(lambda: not run.pids(), 20)
+        assert eventually(lambda: not run.pids(), 25)
 
 
 def test_without_workers_only_the_agent_is_started(tmp_path):
@@ -447,7 +447,7 @@ def test_a_broker_that_is_away_at_the_start_and_again_later_is_waited_for(tmp_pa
                 told = seen
             run.until(f"waiting for Kafka at 127.0.0.1:{port} since", after=before)
         assert run.end(signal.SIGTERM) == 0
-        assert eventually(lambda: not run.pids(), 20)
+        assert eventually(lambda: not run.pids(), 25)
 
 
 def server(run: Run, words: str) -> int:

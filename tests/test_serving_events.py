@@ -295,7 +295,7 @@ def test_a_client_that_takes_nothing_is_disconnected_and_holds_up_nobody(monkeyp
             slow.sendall(f"GET {parts.path}?since=earliest HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode())
             other = Client(url, query="?since=earliest")
             assert len(other.take(count)) == count
-            assert eventually(lambda: streams.slow == 1, 20)
+            assert eventually(lambda: streams.slow == 1, 60)
             assert eventually(lambda: len(streams._open_streams) == 1, 10)
             assert "disconnected, it took nothing for 0.5 s and its buffer is full" in caplog.text
             # What it takes now is what was on its way; an end, or a reset, follows.

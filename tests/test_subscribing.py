@@ -519,7 +519,7 @@ def test_every_kind_of_listener_outlives_its_broker_and_goes_on(quick, tmp_path)
                 stack.callback(each.close)
             assert eventually(lambda: all(len(k.seen) == 2 for k in kinds.values()), 40)
             os.kill(server_of(broker), signal.SIGKILL)
-        assert eventually(lambda: all("waiting for Kafka" in " ".join(k.said) for k in kinds.values()), 30)
+        assert eventually(lambda: all("waiting for Kafka" in " ".join(k.said) for k in kinds.values()), 60)
         assert all(k.subscription.awaited.startswith(f"Kafka at {address} since") for k in kinds.values())
         with ApacheBroker(tmp_path / "data", port=port):
             publish(KafkaTransport(address), event(2), event(3))

@@ -399,14 +399,14 @@ supervisor = Supervisor(
 )
 supervisor.start()
 print(supervisor.pids()["it"], flush=True)
-time.sleep(60)
+time.sleep(180)
 """
     settings = tmp_path / "clipline.toml"
     settings.write_text('kafka = "127.0.0.1:1"\n[cameras.dead]\nurl = "rtsp://127.0.0.1:1/cam"\n')
     environment = {**os.environ, "CLIPLINE_SETTINGS": str(settings), "TMPDIR": str(tmp_path)}
     with subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, text=True) as parent:
         child = int(parent.stdout.readline())
-        assert eventually(lambda: "waiting for Kafka" in (tmp_path / "it.log").read_text(), 30)
+        assert eventually(lambda: "waiting for Kafka" in (tmp_path / "it.log").read_text(), 150)
         if is_stopped:
             os.kill(child, signal.SIGSTOP)
         parent.kill()

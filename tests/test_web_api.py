@@ -390,7 +390,7 @@ def test_a_broker_that_goes_away_is_said_and_all_goes_on_when_it_is_back(
         with EmbeddedBroker(port=int(address.rpartition(":")[2]), max_bytes=50_000_000):
             site = Site(site.settings)
             site.events(event(1))
-            assert eventually(lambda: event(1).id in ids(client.get("/events")), 20)
+            assert eventually(lambda: event(1).id in ids(client.get("/events")), 60)
             # Whoever watches the broker asks every other second.
             assert eventually(lambda: client.get("/events").json()["waiting"] is None, 10)
             answer = client.post("/verdicts", json={"event": event(1).id, "answer": "right"})

@@ -48,7 +48,7 @@ def test_while_the_broker_is_away_pages_show_what_was_read_and_say_it_once_in_th
             shown.go("fleet")
             shown.page.wait_for_selector(f"text={KNOWN}")
         try:
-            assert eventually(lambda: client.get("/health").json()["broker"] is not None, 30)
+            assert eventually(lambda: client.get("/health").json()["broker"] is not None, 60)
             shown.wait("document.querySelector('.banner')?.innerText.includes('Der Server wartet auf Kafka (')")
             told = shown.text(".banner")
             since = client.get("/health").json()["broker"].split()[-2]
