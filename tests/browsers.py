@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,12 @@ export function mount(video, {url, onState}) {
   return {destroy() { if (!--players[url]) delete players[url]; }, get time() { return null; }};
 }
 """
+#: To another page, until what listens to that has been told.
+_GO = """(hash) => new Promise((done) => {
+  if (location.hash === hash) return done();
+  addEventListener("hashchange", () => setTimeout(done), {once: true});
+  location.hash = hash;
+})"""
 
 
 @contextmanager
@@ -71,7 +77,11 @@ class Window:
             self.foreign.append(request.url)
 
     def go(self, route: str) -> None:
-        self.page.goto(f"{self.origin}/#/{route}")
+        """Go to a page; nothing of another one is there any more."""
+        if self.page.url.startswith(f"{self.origin}/#"):
+            self.page.evaluate(_GO, f"#/{route}")
+        else:
+            self.page.goto(f"{self.origin}/#/{route}")
         self.page.wait_for_selector("main h1")
 
     def text(self, selector: str) -> str:
@@ -82,12 +92,28 @@ class Window:
         found: int = self.page.locator(selector).count()
         return found
 
-    def wait(self, condition: str, seconds: float = 10.0) -> None:
+    def wait(self, condition: str, seconds: float = 30.0) -> None:
         """Until an expression of JavaScript holds."""
         # Playwright's own way to wait evaluates text within the page, which the policy forbids.
+        self._until(lambda: self.page.evaluate(condition), lambda: condition, seconds)
+
+    def says(self, selector: str, words: str, seconds: float = 30.0) -> None:
+        """Until an element shows words: what is beside it may be there sooner."""
+        texts = self.page.locator(selector).all_inner_texts
+        self._until(
+            lambda: any(words in text for text in texts()), lambda: f"{words!r} in {selector}: {texts()}", seconds
+        )
+
+    def has(self, count: int, selector: str, seconds: float = 30.0) -> None:
+        """Until there are so many, and no more."""
+        self._until(
+            lambda: self.count(selector) == count, lambda: f"{count} {selector}: {self.count(selector)}", seconds
+        )
+
+    def _until(self, holds: Callable[[], object], what: Callable[[], str], seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while not self.page.evaluate(condition):
-            assert time.monotonic() < deadline, f"not within {seconds:g} s: {condition}"
+        while not holds():
+            assert time.monotonic() < deadline, f"not within {seconds:g} s: {what()}"
             self.page.wait_for_timeout(50)
 
     def overflow(self) -> int:

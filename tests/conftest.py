@@ -13,7 +13,8 @@ import pytest
 
 from consumers.cores import usable_cores
 from stream.broker.kafka import consumer as kafka_consumer
-from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Service
+from stream.services import ApacheBroker, EmbeddedBroker, EmbeddedRedis, Service, processes
+from tests.servers import free_ports
 
 #: Set where Apache Kafka must be tested: without Java or the jars, tests fail there instead of being skipped.
 REQUIRE_APACHE = "CLIPLINE_REQUIRE_APACHE"
@@ -47,6 +48,13 @@ def _short_waits_for_groups(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if kinds == {"embedded_broker"}:
             patch.setattr(kafka_consumer, "SESSION_TIMEOUT_SECONDS", 3.0)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ports_that_stay_free() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processes, "_free_ports", free_ports)
         yield
 
 

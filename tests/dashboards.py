@@ -109,6 +109,11 @@ def ready(desk: Desk) -> None:
     assert eventually(lambda: caught_up(desk)), desk.view.feeds()
 
 
+def is_streaming(desk: Desk) -> bool:
+    """Whether somebody hears of each report from now on."""
+    return any(each.position is not None for each in list(desk.streams._open_streams))
+
+
 def ids(answer: httpx.Response) -> list[str]:
     assert answer.status_code == 200, answer.text
     return [each["event"] for each in answer.json()["items"]]

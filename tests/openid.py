@@ -61,13 +61,13 @@ class Provider:
 
     def agree(self, address: str, sub: str) -> str:
         """Log in there, as a person does on the page at `address`; the address that the browser is sent to."""
-        answer = httpx.post(address, data={"sub": sub}, verify=False)
+        answer = httpx.post(address, data={"sub": sub}, verify=False, timeout=60)
         assert answer.status_code == 302, answer.text
         return answer.headers["location"]
 
     def refuse(self, address: str) -> str:
         """Likewise, and do not log in. This provider does not send the state back then, which it should."""
-        answer = httpx.post(address, data={"action": "deny"}, verify=False)
+        answer = httpx.post(address, data={"action": "deny"}, verify=False, timeout=60)
         assert answer.status_code == 302, answer.text
         return answer.headers["location"]
 

@@ -18,7 +18,8 @@ import trustme
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from stream.services import ApacheBroker
-from stream.services.processes import HOST, Plan, _free_ports
+from stream.services.processes import HOST, Plan
+from tests.servers import free_port, free_ports
 
 #: Every user of the broker, and of Redis, has one: searched for wherever something is written.
 PASSWORD: Final = "cAn4ry7Qx2-pw"
@@ -73,7 +74,7 @@ class SecuredKafka(ApacheBroker):
 
     def plan(self) -> Plan:
         plan = super().plan()
-        self._listening = dict(zip(PROTOCOLS, _free_ports(len(PROTOCOLS)), strict=True))
+        self._listening = dict(zip(PROTOCOLS, free_ports(len(PROTOCOLS)), strict=True))
         (name, text), *_ = plan.job.files.items()
         lines = dict(line.split("=", 1) for line in text.splitlines())
         listeners = ",".join(f"{protocol}://{HOST}:{port}" for protocol, port in self._listening.items())
@@ -146,7 +147,7 @@ def secured_redis(
         name: of that certificate.
         watches: port of the primary that it watches as a sentinel under the name "lights", for anybody who asks.
     """
-    (port,) = _free_ports(1)
+    port = free_port()
     certificate, key = certificates.issued(name, "localhost", ends=ends)
     lines = [
         "port 0",
@@ -174,7 +175,7 @@ def secured_redis(
     mode = [] if watches is None else ["--sentinel"]
     with subprocess.Popen([program, str(file), *mode], stdout=subprocess.DEVNULL) as server:
         try:
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 40
             while time.monotonic() < deadline:
                 with suppress(OSError):
                     socket.create_connection((HOST, port), 1).close()

@@ -28,6 +28,7 @@ from consumers.setup.finding import Finding
 from stream import FeedState, KafkaTransport
 from stream.services import EmbeddedRedis
 from tests.cameras import camera, need_rtsp
+from tests.servers import free_port
 from tests.videos import write_video
 
 PLAIN = {"bf": "0", "preset": "ultrafast", "sc_threshold": "0"}
@@ -47,9 +48,7 @@ def file(tmp_path) -> Path:
 def free_ports(monkeypatch, nobody_at_the_usual_places):
     """Ports that nobody else on this machine wants."""
     for name in ("KAFKA_PORT", "REDIS_PORT"):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         monkeypatch.setattr(services, name, port)
         monkeypatch.setattr(checks, name, port)
 
@@ -274,8 +273,8 @@ def test_all_cameras_are_asked_at_once_and_the_silent_ones_given_up():
         address = f"rtsp://127.0.0.1:{mute.getsockname()[1]}/cam"
         silent = {f"cam-{i}": CameraSettings(url=address) for i in range(20)}
         begin = time.monotonic()
-        found = check_cameras(silent, SegmentSettings(), limit_seconds=0.5)
-    assert time.monotonic() - begin < 8, "one after the other they would take ten seconds"
+        found = check_cameras(silent, SegmentSettings(), limit_seconds=1.5)
+    assert time.monotonic() - begin < 20, "one after the other they would take half a minute"
     assert [f.subject for f in found] == [f"camera cam-{i}" for i in range(20)]
     assert all("no answer within" in f.text for f in found)
 

@@ -20,9 +20,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stream import KafkaTransport
 from tests.checkpoints import write_checkpoint
 from tests.command_line import Finished, clipline
 from tests.videos import write_video
+from tests.waiting import eventually
 
 
 @pytest.mark.parametrize(
@@ -217,8 +219,17 @@ def test_70_is_for_what_nobody_foresaw(monkeypatch):
 @pytest.mark.parametrize("arguments", [["--pace", "realtime"], ["--pace", "max", "--loop"]], ids=" ".join)
 def test_130_is_for_footage_that_was_not_sent_to_its_end(tmp_path, embedded_broker, arguments):
     footage = write_video(tmp_path / "gate.mp4", 100, rate=10, gop=10, size=(64, 48))
-    ctrl_c = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
-    ctrl_c.start()
+    transport, topic = KafkaTransport(embedded_broker.address), "clipline.segments"
+
+    def sent() -> int:
+        return sum(end for _, end in transport.offsets(topic).values()) if transport.existing([topic]) else 0
+
+    def press_ctrl_c() -> None:
+        if eventually(lambda: sent() > before):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = sent()
+    threading.Thread(target=press_ctrl_c).start()
     stopped = clipline("attach", footage, "--kafka", embedded_broker.address, *arguments)
     # Repeated footage has no end: it is stopped in order.
     assert stopped.returncode == (0 if "--loop" in arguments else 130)

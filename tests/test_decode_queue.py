@@ -16,6 +16,7 @@ from consumers.live import decode_queue
 from consumers.live.decode_queue import DecodeQueue
 from stream import ClipSpec, Decoded, Decoder, Feed, Sample, Segment, Segmenter, SegmentError, SegmentLimits
 from tests.videos import write_video
+from tests.waiting import eventually
 
 SPEC = ClipSpec(frames=4, spacing_us=200_000, stride_us=400_000, height=24, width=32)
 
@@ -95,9 +96,10 @@ def test_what_is_decoded_waits_while_the_pictures_that_nobody_took_weigh_too_muc
     """An hour of a quiet camera is a few megabytes, and a thousand when it is decoded."""
     segment, pictures = footage(10), 50 * 24 * 32 * 3
     queue = DecodeQueue(SPEC, threads=2, max_picture_bytes=3 * pictures)
-    most = 0
     for number in range(20):
         queue.put(number, lambda: segment, "t", size=1)
+    assert eventually(lambda: queue.bytes >= 2 * pictures + 20)
+    most = 0
     for number in range(20):
         time.sleep(0.02)  # the decoders go on as far as they may
         most = max(most, queue.bytes)

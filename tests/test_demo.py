@@ -118,7 +118,7 @@ def test_the_dashboard_of_a_demo_knows_its_cameras_and_events_and_stays_until_it
             assert all(parse_time_us(each["end"]) < time.time_ns() // 1000 for each in events)
             name = events[0]["event"]
             assert f"#/event/{name}" in out.getvalue()
-            assert eventually(lambda: client.get(f"/events/{name}/pictures/strip").status_code == 200, 30)
+            assert eventually(lambda: client.get(f"/events/{name}/pictures/strip").status_code == 200, 60)
             assert client.get(f"/events/{name}/evidence.m3u8").status_code == 200
             assert client.get(pages[1]).status_code == 200
         # Other commands find it by the line that is printed, and what they have forgotten is taken out of its broker.

@@ -186,7 +186,7 @@ class Sandbox:
             yield process
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
-            process.wait(timeout=30)
+            process.wait(timeout=60)
         finally:
             process.kill()
             process.wait()

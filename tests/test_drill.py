@@ -88,7 +88,7 @@ class Stand:
         with running(worker.run):
             yield worker
 
-    def drill(self, footage: Path, timeout: float = 30.0, **changes: object) -> DrillResult:
+    def drill(self, footage: Path, timeout: float = 90.0, **changes: object) -> DrillResult:
         drill = Drill("gate", str(footage), "max", timeout, **changes)  # type: ignore[arg-type]
         return run_drill(self.transport, self.settings, drill, lambda: False)
 

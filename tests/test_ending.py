@@ -47,7 +47,7 @@ def hanging(seconds: float | None, *, is_done: bool = False) -> Iterator[subproc
 def test_what_has_stored_everything_is_cut_short_without_a_complaint():
     with hanging(1.0, is_done=True) as process:
         process.send_signal(signal.SIGTERM)
-        said, _ = process.communicate(timeout=10)
+        said, _ = process.communicate(timeout=30)
     assert "not all was finished" not in said
     assert "left" in said.splitlines()
 
@@ -56,8 +56,8 @@ def test_what_hangs_gets_its_time_then_its_last_acts_and_ends_with_its_own_code(
     with hanging(1.0) as process:
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        said, _ = process.communicate(timeout=10)
-        assert 0.5 < time.monotonic() - began < 8, "its main thread and one of its last acts would take a minute"
+        said, _ = process.communicate(timeout=30)
+        assert 0.5 < time.monotonic() - began < 20, "its main thread and one of its last acts would take a minute"
     assert process.returncode == 7
     assert sorted(said.splitlines()) == [
         "asked",
@@ -82,7 +82,7 @@ def test_a_second_signal_ends_at_once_whatever_the_main_thread_is_in(second):
 def test_what_has_nothing_in_hand_ends_at_the_first_signal():
     with hanging(0) as process:
         process.send_signal(signal.SIGTERM)
-        said, _ = process.communicate(timeout=20)
+        said, _ = process.communicate(timeout=60)
     assert process.returncode == 7
     assert "left" not in said
 
@@ -104,18 +104,18 @@ print(signal.getsignal({number}) == before)
 def test_a_signal_asks_once_and_ctrl_c_is_for_good(number, for_good):
     command = [sys.executable, "-c", ASKED.format(number=int(number))]
     done = subprocess.run(
-        command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True, timeout=20
+        command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.split() == ["True", str(for_good), "True"]
 
 
 def test_a_terminal_that_goes_away_ends_in_order_and_is_never_a_second_signal():
-    with hanging(2.0) as process:
+    with hanging(3.0) as process:
         for _ in range(2):
             process.send_signal(signal.SIGHUP)
             time.sleep(0.3)
         assert process.poll() is None
-        said, _ = process.communicate(timeout=20)
+        said, _ = process.communicate(timeout=60)
     assert process.returncode == 7
     assert {"asked", "left"} <= set(said.splitlines())
 
@@ -128,7 +128,7 @@ def test_whom_nohup_started_does_not_end_with_its_terminal():
         capture_output=True,
         text=True,
         check=True,
-        timeout=20,
+        timeout=60,
     )
     assert done.stdout.split() == ["False", "False", "True"]
 

@@ -125,7 +125,7 @@ def read(broker: Service, embedded_broker: Service) -> Reader:
 
 def read_with_kcat(address: str, topic: str) -> list[dict[str, Any]]:
     command = ["kcat", "-b", address, "-C", "-t", topic, "-J", "-e", "-q", "-o", "beginning"]
-    output = subprocess.run(command, capture_output=True, check=True, timeout=30).stdout
+    output = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
     return [json.loads(line) for line in output.decode(errors="replace").splitlines()]
 
 

@@ -239,7 +239,7 @@ def a_partition_goes(records: Any, undisturbed: Any, monkeypatch: pytest.MonkeyP
         workers[0], "_begin_again", lambda: (dropped.append(len(workers[0]._outbox.sent)), begin_again())
     )
     threads = [threading.Thread(target=worker.run, args=(done.is_set,)) for worker in workers]
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     threads[0].start()
     while not any(counts.windows > 4 for counts in list(workers[0].counts.values())):
         time.sleep(0.01)
@@ -300,7 +300,7 @@ def test_a_worker_with_nothing_else_to_do_commits_at_once(records, monkeypatch):
     running = threading.Thread(target=worker.run, args=(stop.is_set,))
     running.start()
     try:
-        assert eventually(lambda: bool(told(transport)), 20)
+        assert eventually(lambda: bool(told(transport)), 60)
     finally:
         stop.set()
         running.join()

@@ -6,9 +6,11 @@ import asyncio
 import io
 import itertools
 import math
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -232,8 +234,8 @@ def test_a_view_ends_once_whoever_watches_is_not_let_in_any_more(tmp_path: Path)
     place.is_in = False
     assert len(answered(place, segments)) == 3, "begin, the first fragment, end"
     began = time.monotonic()
-    assert len(answered(Place(30), segments[:2], until=time.time() + 1)) == 4, "with its token's time, though silent"
-    assert time.monotonic() - began < 5
+    assert len(answered(Place(30), segments[:2], until=time.time() + 3)) == 4, "with its token's time, though silent"
+    assert time.monotonic() - began < 15
 
 
 def test_whoever_logs_out_sees_no_more_though_the_camera_is_silent(
@@ -261,7 +263,7 @@ def test_whoever_logs_out_sees_no_more_though_the_camera_is_silent(
             assert client.delete("/session", headers=left).status_code == 204, "looking is no request"
             began = time.monotonic()
             assert all(piece for piece in pieces)
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 15
         assert eventually(lambda: desk.fast.viewers == 0)
 
 
@@ -283,10 +285,23 @@ def test_whoever_may_not_see_a_camera_or_whom_nothing_can_be_shown_is_told_so(
         # A camera of which its agent has had nothing yet is not waited for as long as one that sends.
         began = time.monotonic()
         assert "nothing came" in problem(client.get("/cameras/ghost/fast.mp4"), 503, "no-footage-yet")["detail"]
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15
         with camera_on(here.settings, film, "old"):
             assert "mjpeg" in problem(client.get("/cameras/old/fast.mp4"), 406, "not-playable")["detail"]
         assert desk.fast.viewers == 0
+
+
+def reading(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set once it is known where somebody's view begins: what comes from then on is handed over."""
+    begun, read = threading.Event(), FastFootage._read
+
+    def told(self: FastFootage, *given: Any) -> int:
+        at = read(self, *given)
+        begun.set()
+        return at
+
+    monkeypatch.setattr(FastFootage, "_read", told)
+    return begun
 
 
 def test_what_comes_late_of_a_forgotten_stretch_is_handed_to_nobody(
@@ -294,6 +309,7 @@ def test_what_comes_late_of_a_forgotten_stretch_is_handed_to_nobody(
 ):
     monkeypatch.setattr(feed_module, "_LOOK_SECONDS", 0.01)
     here = site(embedded_broker.address, topics_prefix, tmp_path)
+    begun = reading(monkeypatch)
     segments = segments_of(write_video(tmp_path / "gate.mp4", 40, rate=10, gop=10))
     gone = segments[1]
     book = ForgottenBook([Forgotten("gate", gone.start_us, gone.end_us, gone.end_us, "ana")])
@@ -301,7 +317,7 @@ def test_what_comes_late_of_a_forgotten_stretch_is_handed_to_nobody(
     async def watch(footage: FastFootage) -> list[int]:
         feed = footage.watch("gate")
         assert feed is not None
-        await asyncio.sleep(1)
+        await asyncio.to_thread(begun.wait, 20)
         here.send(here.topics.segments, *segments)
         return [one.sequence for _ in segments[1:] if (one := await feed.next(10)) is not None]
 
@@ -314,6 +330,7 @@ def test_records_that_are_no_segments_are_passed_over_and_counted(
     embedded_broker: Service, topics_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(feed_module, "_LOOK_SECONDS", 0.01)
+    begun = reading(monkeypatch)
     film = write_video(tmp_path / "gate.mp4", 20, rate=10, gop=10)
     here = site(embedded_broker.address, topics_prefix, tmp_path)
     here.cameras("gate")
@@ -321,7 +338,7 @@ def test_records_that_are_no_segments_are_passed_over_and_counted(
     async def watch(footage: FastFootage) -> Segment | None:
         feed = footage.watch("gate")
         assert feed is not None
-        await asyncio.sleep(1)
+        await asyncio.to_thread(begun.wait, 20)
         producer = here.transport.producer()
         producer.send(here.topics.segments, b"gate", [], b"no segment")
         producer.flush()

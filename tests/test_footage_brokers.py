@@ -103,7 +103,7 @@ def test_an_agent_that_is_killed_between_sending_and_indexing_leaves_nothing_uni
             assert eventually(lambda ends=ends: transport.offsets(settings.topics.segments) != ends)
         finally:
             process.send_signal(signal.SIGKILL)
-            process.wait(20)
+            process.wait(60)
         killed_early += len(stored(settings)) > len(find_all(settings))
     assert killed_early, "all was indexed each time, which says nothing"
     attach(settings, film)
@@ -168,6 +168,6 @@ def test_a_camera_that_is_filmed_now_is_found_within_seconds(embedded_broker, to
         assert behind < 20
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
     with FootageIndex(KafkaTransport(settings.kafka), settings.topics) as index:
         assert index.contents("gate").is_complete

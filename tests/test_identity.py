@@ -33,6 +33,7 @@ from tests.replays import (
     work_off,
 )
 from tests.videos import write_video
+from tests.waiting import eventually
 
 START_US = 1_700_000_000_123_456
 #: What engines, their precisions and batches may differ in, of a score between 0 and 1. Stated in docs/replay.md.
@@ -77,7 +78,7 @@ def test_attached_at_real_time_pace(tmp_path: Path):
     begun = time.monotonic()
     attach(str(clip), "clip", transport.producer(), SETTINGS.topics.segments, pace="realtime")
     assert time.monotonic() - begun > 3.5
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 40
     while worker.counts["clip"].frames < 100 or worker.counts["clip"].pending:
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -144,6 +145,7 @@ def test_one_worker_or_three_that_come_and_go(footage: Path):
             if expected == set(cameras):
                 break
             time.sleep(0.05)
+        assert eventually(lambda: not any(worker.active_events() for worker in members))
         time.sleep(0.3)  # for the last events
         done.set()
         for thread in threads:

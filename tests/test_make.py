@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import eventually
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 #: Stands in for uv, notes its calls, and installs commands that note theirs.
 UV = """#!/bin/bash
@@ -54,7 +56,7 @@ def make(clone: Path, *arguments: str) -> subprocess.Popen[str]:
 
 def made(clone: Path, *arguments: str, status: int = 0) -> str:
     process = make(clone, *arguments)
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=60)
     assert process.returncode == status, output
     return output
 
@@ -106,21 +108,22 @@ def test_new_constraints_are_installed(clone: Path) -> None:
 def test_interrupted_install_leaves_nothing_running_and_the_next_call_begins_anew(clone: Path, whom: str) -> None:
     (clone / "waits").touch()
     process = make(clone, "demo")
-    while not (clone / "waiting").exists():
-        time.sleep(0.02)
+    assert eventually((clone / "waiting").exists, 60)
     (clone / ".venv" / "half").touch()
     if whom == "make alone":
         process.send_signal(signal.SIGTERM)
     else:
         os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=30)  # returns once nobody holds its output any more
+    output, _ = process.communicate(timeout=60)  # returns once nobody holds its output any more
     assert process.returncode != 0
     assert "interrupted" in output
     assert "Traceback" not in output
     assert not [call for call in calls(clone) if call.startswith("clipline")]
-    time.sleep(0.1)
-    running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    assert str(clone) not in running
+
+    def is_running() -> bool:
+        return str(clone) in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+
+    assert eventually(lambda: not is_running())
 
     (clone / "waits").unlink()
     assert "the last install did not end" in made(clone, "demo")

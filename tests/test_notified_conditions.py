@@ -226,5 +226,5 @@ def test_an_outage_of_the_broker_is_no_trouble_of_a_camera(topics_prefix: str, t
             time.sleep(25)
             assert receiver.requests == []
             camera.problem = "connection refused"
-            assert eventually(lambda: told(receiver) == [("started", "gate", "failed")], 30)
+            assert eventually(lambda: told(receiver) == [("started", "gate", "failed")], 60)
             stack.close()

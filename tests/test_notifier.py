@@ -21,8 +21,6 @@ from typing import Any, Self
 import paho.mqtt.client as mqtt
 import pytest
 from aiosmtpd.controller import Controller
-from kafka import KafkaAdminClient
-from kafka.errors import KafkaError
 from pydantic import SecretStr
 from standardwebhooks import Webhook
 
@@ -49,8 +47,9 @@ from stream.services import Service
 from tests.command_line import Finished, clipline
 from tests.notifiers import notifying
 from tests.receivers import Answer, Receiver, Request
+from tests.servers import free_port
 from tests.snapshots import event
-from tests.waiting import eventually
+from tests.waiting import eventually, has_begun
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OLD = "whsec_b2xkIG9sZCBvbGQgb2xkIG9sZCBvbGQh"
@@ -349,9 +348,7 @@ def test_home_assistant_knows_whether_the_notifier_is_there_and_a_test_changes_n
 def test_mqtt_broker_that_is_gone_gets_what_came_meanwhile(
     embedded_broker: Service, topics_prefix: str, tmp_path: Path
 ):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     site = Site(embedded_broker.address, topics_prefix, kind="mqtt", url=f"mqtt://127.0.0.1:{port}", timeout_seconds=1)
     with notifying(site.settings):
         site.send(*events(2))
@@ -522,7 +519,7 @@ def test_killed_by_the_dozen_each_message_is_queued_once_and_sent(
             return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
         process = start()
-        assert eventually(lambda: has_begun(site), 120)
+        assert eventually(lambda: has_begun(site.settings.kafka, site.settings.notify.group), 120)
         for _ in range(kills):
             fresh = events(20)
             site.send(*fresh)
@@ -548,18 +545,6 @@ def test_killed_by_the_dozen_each_message_is_queued_once_and_sent(
     assert len(by_event) == len(sent)
 
 
-def has_begun(site: Site) -> bool:
-    """Whether the group of the notifiers has a place."""
-    admin = KafkaAdminClient(bootstrap_servers=site.settings.kafka)
-    try:
-        offsets = admin.list_group_offsets(site.settings.notify.group)
-        return any(offsets.values())
-    except KafkaError:  # its coordinator is being found
-        return False
-    finally:
-        admin.close()
-
-
 def answers(port: int) -> bool:
     with socket.socket() as asking:
         return asking.connect_ex(("127.0.0.1", port)) == 0
@@ -573,10 +558,7 @@ def mosquitto(folder: Path, port: int | None = None) -> Iterator[int]:
         if os.environ.get("CLIPLINE_REQUIRE_MQTT") == "1":
             pytest.fail("CLIPLINE_REQUIRE_MQTT=1, but there is no mosquitto")
         pytest.skip("needs Debian's package mosquitto")
-    if port is None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+    port = free_port() if port is None else port
     settings = folder / "mosquitto.conf"
     settings.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
     process = subprocess.Popen([program, "-c", settings], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -602,9 +584,7 @@ class MailServer:
                 server.messages.append(envelope.content.decode())
                 return "250 OK"
 
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self._controller = Controller(Handler(), hostname="127.0.0.1", port=self.port)
 
     def __enter__(self) -> Self:

@@ -254,7 +254,7 @@ def test_pictures_in_time_travel_with_the_message_and_those_that_are_late_or_nev
             url=receiver.url,
             secret=SECRET,
             pictures="inline",
-            pictures_wait_seconds=2,
+            pictures_wait_seconds=6,
         )
         known, in_time, late, never = now_reports("known", "in-time", "late", "never")
         before = site.draw(known, seed=1)
@@ -266,9 +266,9 @@ def test_pictures_in_time_travel_with_the_message_and_those_that_are_late_or_nev
             assert eventually(lambda: len(receiver.requests) == 1)
             site.announce(drawn)
             assert eventually(lambda: len(receiver.requests) == 2)
-            assert time.monotonic() - began < 1.9
+            assert time.monotonic() - began < 5.9
             assert eventually(lambda: len(receiver.requests) == 4)
-            assert 1.9 < time.monotonic() - began < 8
+            assert 5.9 < time.monotonic() - began < 20
             site.announce(site.draw(late, seed=3))
             assert eventually(lambda: site.last_states() == ["sent"] * 4)
             time.sleep(0.3)
@@ -305,10 +305,9 @@ def test_what_the_maker_of_pictures_made_of_an_event_arrives_with_its_message(
         )
         place = sent(short_film, site.transport, site.settings)
         with Following(KafkaTransport(site.settings.broker), site.settings), notifying(site.settings):
-            time.sleep(5)  # the group of the maker begins with what comes from then on
             begun = filmed(place, "started")
             site.send(begun)
-            assert eventually(lambda: len(receiver.requests) == 1, 30)
+            assert eventually(lambda: len(receiver.requests) == 1, 60)
     said = receiver.requests[0].body["data"]["pictures"]
     assert (said["event"], said["revision"], said["missing"]) == (begun.id, 0, {})
     with Image.open(io.BytesIO(base64.b64decode(said["strip"]["data_base64"]))) as strip:
@@ -403,7 +402,7 @@ def test_a_picture_that_cannot_be_put_in_goes_by_reference_with_a_reason(
 def test_redis_that_is_away_is_waited_for_as_long_as_a_message_waits_and_then_holds_up_no_further_one(
     embedded_broker: Service, topics_prefix: str, redis_url: str
 ):
-    site = PicturedSite(*(embedded_broker.address, topics_prefix, redis_url), **no_channel(pictures_wait_seconds=1.5))
+    site = PicturedSite(*(embedded_broker.address, topics_prefix, redis_url), **no_channel(pictures_wait_seconds=3))
     (reported,) = now_reports("gate")
     pictures, away = site.draw(reported), site.settings.model_copy(update={"redis": "redis://127.0.0.1:1/0"})
     pictured, attachments = PicturedReports(), Attachments(away)
@@ -417,8 +416,8 @@ def test_redis_that_is_away_is_waited_for_as_long_as_a_message_waits_and_then_ho
         assert said is not None
         assert not found
         assert said["strip"]["not_inline"]["reason"] == said["peak"]["not_inline"]["reason"] == "redis"
-    assert 1.0 < took[0] < 4
-    assert took[1] < 0.5
+    assert 2.5 < took[0] < 15
+    assert took[1] < 2.5
 
 
 def test_pictures_are_there_once_redis_is_back_within_the_time_of_the_message(

@@ -23,6 +23,7 @@ from consumers.outputs.redis.connection import open_redis
 from consumers.pictures.follow import PictureFollower
 from consumers.pictures.maker import PictureMaker
 from consumers.pictures.show import show_pictures
+from consumers.pictures.store import PictureStore
 from consumers.pictures.strip import WHOLE, brightness, draw_peak, draw_strip, moments, moving_region, peak_moment
 from consumers.records.event import Event, event_id
 from consumers.records.event_pictures import EventPictures, Missing, StoredPicture
@@ -42,6 +43,7 @@ from stream import (
 )
 from tests.replays import SETTINGS
 from tests.videos import write_video
+from tests.waiting import eventually, has_begun
 
 START_US = 1_700_000_000_000_000
 SIZE = (320, 192)
@@ -265,17 +267,29 @@ def test_the_record_comes_back_as_it_went_and_its_id_is_that_of_the_report():
             EventPictures.decode(key, headers, damage, "here")
 
 
+class Follower(PictureFollower):
+    """Tells where it goes on."""
+
+    places: Mapping[Partition, int] = {}
+
+    def _follow(self, connection: Any, store: PictureStore) -> None:
+        self.places = connection._places
+        super()._follow(connection, store)
+
+
 class Following:
-    """A follower in a thread, and what it has sent."""
+    """A follower in a thread that has found its place, and what it has sent."""
 
     def __init__(self, transport: Transport, settings: Settings) -> None:
         self._stop = threading.Event()
         self.transport, self.settings = transport, settings
-        self.follower = PictureFollower(lambda: transport, settings, self._stop.is_set)
+        self.follower = Follower(lambda: transport, settings, self._stop.is_set)
         self._thread = threading.Thread(target=self.follower.run, daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
+        partitions = len(self.transport.offsets(self.settings.topics.events))
+        assert eventually(lambda: len(self.follower.places) == partitions)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -322,7 +336,6 @@ def test_each_begin_and_end_has_its_pictures_once_with_expiry(short_film: Path, 
     begun, ended = event(place, "started"), event(place, "ended")
     publish(transport, settings, replace(begun, id="0" * 24))  # before anybody asked for pictures
     with Following(transport, settings) as following:
-        time.sleep(0.3)
         publish(transport, settings, begun, replace(begun, state="updated", revision=3), begun, ended)
         first, second = following.until(2)
     assert [(p.event, p.revision) for p in (first, second)] == [(begun.id, 0), (begun.id, 1)]
@@ -349,7 +362,6 @@ def test_without_redis_the_record_says_so_after_the_wait_and_other_events_go_on(
     settings = settings_of("redis://127.0.0.1:1/0", topics_prefix, max_wait_seconds=0)
     place = sent(short_film, transport, settings)
     with Following(transport, settings) as following:
-        time.sleep(0.3)
         publish(transport, settings, event(place), event(None, start=3.0))
         first, second = following.until(2)
     assert [isinstance(p, Missing) and p.reason for p in (first.peak, first.strip)] == ["redis", "redis"]
@@ -374,7 +386,6 @@ def test_what_could_not_be_sent_is_made_again_with_the_same_id_and_a_redis_that_
     happened = event(sent(short_film, transport, settings))
     monkeypatch.setattr("consumers.pictures.store.open_redis", connect)
     with Following(transport, settings) as following:
-        time.sleep(0.3)
         transport.stumbles = 2
         publish(transport, settings, happened)
         (pictures,) = following.until(1)
@@ -414,7 +425,6 @@ def test_a_report_that_ends_the_process_again_and_again_is_given_up(
     happened = event(sent(short_film, transport, settings))
     redis.Redis.from_url(redis_url).set(f"{topics_prefix}:tries:{happened.id}-{happened.revision}", 3)
     with Following(transport, settings) as following:
-        time.sleep(0.3)
         publish(transport, settings, happened)
         (pictures,) = following.until(1)
     assert isinstance(pictures.strip, Missing)
@@ -445,10 +455,6 @@ def test_pictures_through_a_real_broker(short_film: Path, broker, redis_url: str
     transport = KafkaTransport(broker.address)
     place = sent(short_film, transport, settings)
     with Following(transport, settings) as following:
-        deadline = time.monotonic() + 20
-        while not transport.existing([settings.topics.pictures]) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        time.sleep(4)  # the group has a member
         publish(transport, settings, event(place, "started"), event(place, "ended"))
         found = following.until(2, 30)
     assert all(isinstance(p.strip, StoredPicture) for p in found)
@@ -481,9 +487,7 @@ def test_killed_again_and_again_nothing_is_left_out_and_every_record_has_one_id(
 
     process = start()
     deadline = time.monotonic() + 150
-    while not transport.existing([settings.topics.pictures]) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    time.sleep(5)  # the group has a place
+    assert eventually(lambda: has_begun(apache_broker.address, settings.pictures.group), 120)
     publish(transport, settings, *events)
     for _ in range(2):  # the group waits for a member that is gone, each time
         before = len(records(transport, settings))
@@ -495,7 +499,7 @@ def test_killed_again_and_again_nothing_is_left_out_and_every_record_has_one_id(
     while len({p.id for p in records(transport, settings)}) < len(events) and time.monotonic() < deadline:
         time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     found = records(transport, settings)
     assert {p.event for p in found} == {each.id for each in events}
     assert len({p.id for p in found}) == len(events)

@@ -212,15 +212,15 @@ def test_the_newest_segments_are_known_over_takeovers_and_hours_without_a_hole(m
 
     with LiveIndex(lambda: transport, settings, NOTHING_FORGOTTEN) as live:
         assert live.window("gate").segments is None
-        assert eventually(lambda: live.window("gate").segments == (), 5)
+        assert eventually(lambda: live.window("gate").segments == ())
         assert not live.window("gate").is_fresh
         with indexing.agent(transport, 5, "gate", "hall") as (courier, _):
             indexing.send(courier, *(indexing.segment(n) for n in range(3600 - 20, 3600 + 20)))
             indexing.send(courier, indexing.segment(0, camera="hall"))
-            assert eventually(lambda: numbers(live) == list(range(10, 40)), 5)
+            assert eventually(lambda: numbers(live) == list(range(10, 40)))
         with indexing.agent(transport, 7) as (courier, _):
             indexing.send(courier, *(indexing.segment(n, claim=7, epoch=3620) for n in range(3620, 3630)))
-            assert eventually(lambda: numbers(live) == list(range(20, 50)), 5)
+            assert eventually(lambda: numbers(live) == list(range(20, 50)))
         assert live.window("gate").is_fresh
         window = live.window("gate").segments
         assert [s.run.discontinuity for s in window or ()] == [0] * 20 + [1] * 10
@@ -228,7 +228,7 @@ def test_the_newest_segments_are_known_over_takeovers_and_hours_without_a_hole(m
         assert not live.holds("hall", window[0].partition, window[0].offset)
         # Whoever comes later finds the same.
         with LiveIndex(lambda: transport, settings, NOTHING_FORGOTTEN) as other:
-            assert eventually(lambda: other.window("gate").segments == window, 5)
+            assert eventually(lambda: other.window("gate").segments == window)
 
 
 def test_cameras_that_nobody_watches_any_more_are_forgotten(monkeypatch: pytest.MonkeyPatch):
@@ -241,7 +241,7 @@ def test_cameras_that_nobody_watches_any_more_are_forgotten(monkeypatch: pytest.
         for number in range(9):
             live.window(f"camera-{number}")
         assert len(live._cameras) <= 3
-        assert eventually(lambda: not live._cameras, 5)
+        assert eventually(lambda: not live._cameras)
 
 
 # --- over HTTP --------------------------------------------------------------------------------------------------------
@@ -407,7 +407,7 @@ def test_whoever_may_not_see_a_camera_finds_none_and_a_token_opens_its_live_view
         for asked in (path, addresses[0], old, recorded):
             problem(client.get(asked, headers={"Authorization": "Bearer bo"}), 404, "not-found")
         token = client.post("/cameras/gate/live-token").json()["token"]
-        with httpx.Client(base_url=client.base_url) as player:
+        with httpx.Client(base_url=client.base_url, timeout=60) as player:
             problem(player.get(path), 401, "unauthenticated")
             text = player.get(f"{path}?token={token}").text
             assert all(f"token={token}" in each.address for each in entries(text))
@@ -427,7 +427,9 @@ def test_playlists_and_segments_have_a_limit_of_their_own(
         ready(desk)
         path = "/cameras/gate/live.m3u8"
         assert [client.get(path).status_code for _ in range(12)] == [200] * 12
-        problem(client.get(path), 429, "too-many-requests")
+        # Where those took long, one or two more are let in.
+        refused = next(answer for _ in range(12) if (answer := client.get(path)).status_code != 200)
+        problem(refused, 429, "too-many-requests")
         assert client.get("/cameras").status_code == 200
 
 
@@ -464,7 +466,7 @@ def test_of_a_camera_that_sends_nothing_there_is_no_live_view(
         assert "stored yet" in problem(client.get("/cameras/dock/live.m3u8"), 503, "no-footage-yet")["detail"]
         # It is on again: so is the view, without being asked in between.
         attach(here.settings, film, start_us=BEGIN_US + 100 * SECOND_US)
-        assert eventually(lambda: client.get("/cameras/gate/live.m3u8").status_code == 200, 3)
+        assert eventually(lambda: client.get("/cameras/gate/live.m3u8").status_code == 200)
 
 
 @pytest.mark.slow

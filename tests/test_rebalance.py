@@ -125,8 +125,9 @@ def test_every_window_is_published_although_a_second_worker_comes_and_goes(
     def send() -> None:
         for number, record in enumerate(left):
             producer.send(settings.topics.segments, *record)
-            if number % len(CAMERAS) == 0 and not hurry.is_set():
-                time.sleep(0.15)
+            if number % len(CAMERAS) == 0:
+                # On a slow machine it all takes longer: something is left to be sent until it is over.
+                hurry.wait(0.15 if number + 3 * len(CAMERAS) < len(records) else 60)
         producer.flush()
 
     sender = threading.Thread(target=send)
@@ -142,7 +143,7 @@ def test_every_window_is_published_although_a_second_worker_comes_and_goes(
         sender.join()
         wait_until(lambda: stays.waiting == 0 and {c for c, w in published(transport, settings)} == set(CAMERAS))
         with contextlib.suppress(AssertionError):
-            wait_until(lambda: published(transport, settings) >= expected, seconds=8)
+            wait_until(lambda: published(transport, settings) >= expected)
     missing = sorted(expected - published(transport, settings))
     assert not missing, f"{len(missing)} of {len(expected)} windows were never published: {missing[:5]} …"
     assert len(reports(transport, settings)) == events
@@ -192,8 +193,8 @@ def test_a_camera_that_stays_with_its_worker_is_classified_once(transport, foota
     with working(transport, settings) as stays:
         wait_until(lambda: len(stays.counts) == len(CAMERAS))
         consumer = transport.consumer([topic], settings.worker.group)
-        moved = {p for _ in range(3) for p in consumer.poll(0.5).assigned}
-        assert len(moved) == 2
+        moved = set()
+        wait_until(lambda: moved.update(consumer.poll(0.2).assigned) or len(moved) == 2)
         for record in records[half:]:
             transport.append(topic, *record)
         stayed = {
@@ -264,7 +265,7 @@ def test_lag_is_what_another_worker_would_have_to_read(transport, footage: Path,
     assert lag > 0
     other = transport.consumer([topic], settings.worker.group)
     read = 0
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 40
     while read < lag and time.monotonic() < deadline:
         read += len(other.poll(0.2).records)
     assert read + len(other.poll(0.5).records) == lag

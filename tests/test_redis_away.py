@@ -106,4 +106,4 @@ def test_a_worker_keeps_nothing_for_a_redis_that_is_away_and_all_is_shown_when_i
             assert resident_bytes(worker.pid) - before < GROWTH_BYTES + HELD_BYTES
     finally:
         worker.terminate()
-        worker.wait(20)
+        worker.wait(60)

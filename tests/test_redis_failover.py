@@ -73,8 +73,8 @@ def test_the_primary_that_sentinels_name_is_followed_through_a_failover():
         hosts = ",".join(f"127.0.0.1:{port_of(each)}" for each in sentinels)
         settings = settings_of(f"redis+sentinel://{hosts}/lights/0")
         watched = Redis(port=port_of(sentinels[0]), decode_responses=True)
-        assert eventually(lambda: watched.sentinel_master("lights")["num-other-sentinels"] == 2, 30)
-        assert eventually(lambda: watched.sentinel_master("lights")["num-slaves"] == 1, 30)
+        assert eventually(lambda: watched.sentinel_master("lights")["num-other-sentinels"] == 2, 60)
+        assert eventually(lambda: watched.sentinel_master("lights")["num-slaves"] == 1, 60)
         publish(transport, settings, *map(prediction, range(20)), report(0))
         with RedisProjection(lambda: transport, settings, said.append) as projection:
             assert projection.catch_up(10)
@@ -83,7 +83,7 @@ def test_the_primary_that_sentinels_name_is_followed_through_a_failover():
             for number in range(20, 60):
                 publish(transport, settings, prediction(number), report(number))
                 time.sleep(0.05)
-            assert eventually(lambda: projection.state.awaited is None and projection.catch_up(1), 30), said
+            assert eventually(lambda: projection.state.awaited is None and projection.catch_up(1), 60), said
             assert redis_differences(transport, settings) == []
         with Redis.from_url(replica.address) as client:
             assert client.info("replication")["role"] == "master"
@@ -113,11 +113,11 @@ def cluster() -> Iterator[tuple[list[Node], ExitStack]]:
             client.execute_command(f"CLUSTER ADDSLOTSRANGE {slots}")
         for node in nodes[1:]:
             clients[0].execute_command(f"CLUSTER MEET 127.0.0.1 {port_of(node)} {node.bus}")
-        assert eventually(lambda: all(c.cluster("info")["cluster_known_nodes"] == "4" for c in clients), 30)
-        assert eventually(lambda: clients[3].cluster("info")["cluster_state"] == "ok", 30)
+        assert eventually(lambda: all(c.cluster("info")["cluster_known_nodes"] == "4" for c in clients), 60)
+        assert eventually(lambda: clients[3].cluster("info")["cluster_state"] == "ok", 60)
         clients[3].execute_command(f"CLUSTER REPLICATE {clients[0].execute_command('CLUSTER MYID')}")
-        assert eventually(lambda: clients[3].info("replication").get("master_link_status") == "up", 30)
-        assert eventually(lambda: all(c.cluster("info")["cluster_state"] == "ok" for c in clients), 30)
+        assert eventually(lambda: clients[3].info("replication").get("master_link_status") == "up", 60)
+        assert eventually(lambda: all(c.cluster("info")["cluster_state"] == "ok" for c in clients), 60)
         for client in clients:
             client.close()
         yield nodes, first
@@ -136,7 +136,7 @@ def test_a_cluster_shows_the_topics_through_a_failover_and_a_node_that_begins_an
         with Redis.from_url(nodes[1].address) as client:
             assert client.dbsize() > 1
             client.flushall()  # as a node without a replica that restarts
-        assert eventually(lambda: redis_differences(transport, settings) == [], 20), said
+        assert eventually(lambda: redis_differences(transport, settings) == [], 60), said
         first.close()
         for number in range(5, 25):
             publish(transport, settings, *(prediction(number, camera=c) for c in cameras), report(number))

@@ -77,7 +77,7 @@ class Attachment:
         except SourceError as error:
             self.error = error
 
-    def wait(self, holds: Callable[[list[Segment]], bool], seconds: float = 15.0) -> list[Segment]:
+    def wait(self, holds: Callable[[list[Segment]], bool], seconds: float = 40.0) -> list[Segment]:
         deadline = time.monotonic() + seconds
         while not holds(self.segments) and time.monotonic() < deadline:
             self.records += self._consumer.poll(0.1).records
@@ -187,8 +187,8 @@ def test_a_camera_that_stamps_25_pictures_a_second_and_sends_15_keeps_time(tmp_p
     state = Attached()
     with camera(footage, sent_rate=15) as (port, _):
         attach(f"rtsp://127.0.0.1:{port}/cam", "slow", Sender(), "segments", stop=lambda: len(late) > 9, state=state)
-    assert late[0] < 1.0  # its first pictures do not tell yet how fast the camera's clock is
-    assert max(late[1:]) < 0.5
+    assert late[0] < 1.5  # its first pictures do not tell yet how fast the camera's clock is
+    assert max(late[1:]) < 1.0  # 2.4 s where nobody sees to it
     assert state.drift_ppm > 100_000
     assert "camera slow: its clock is slow by " in caplog.text
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import re
 import signal
 import socket
 import subprocess
@@ -30,6 +31,7 @@ from stream import FeedState, KafkaAddress, KafkaTransport
 from stream.services import ApacheBroker
 from tests.cameras import camera as rtsp_camera
 from tests.cameras import need_rtsp
+from tests.servers import free_port
 from tests.videos import write_video
 from tests.waiting import eventually
 
@@ -120,7 +122,7 @@ class Run:
                 continue
         return found
 
-    def end(self, number: signal.Signals = signal.SIGTERM, seconds: float = 20.0) -> int:
+    def end(self, number: signal.Signals = signal.SIGTERM, seconds: float = 40.0) -> int:
         self.process.send_signal(number)
         return self.process.wait(timeout=seconds)
 
@@ -168,19 +170,16 @@ def test_one_file_and_one_command_watch_all_cameras(tmp_path, film):
             run.until("classified, first ", times=2)
             # Said at the first attempt; a camera counts as failed when nothing has come of it for ten seconds.
             run.until("dead: connecting (connection refused)")
-            deadline = time.monotonic() + 30
-            code, now = run.status(kafka)
-            while code != 1 and time.monotonic() < deadline:
+            wanted = {"dock-1": "live", "gate": "live", "dead": "failed"}
+            deadline = time.monotonic() + 60
+            while True:
                 code, now = run.status(kafka)
+                states = {c["camera"]: c for c in now["cameras"]}
+                if {name: c["status"] for name, c in states.items()} == wanted and len(now["problems"]) == 1:
+                    break
+                assert time.monotonic() < deadline, now
             assert code == 1
-            (problem,) = now["problems"]
-            assert problem.startswith("dead: no data for ")
-            states = {c["camera"]: c for c in now["cameras"]}
-            assert {name: c["status"] for name, c in states.items()} == {
-                "dock-1": "live",
-                "gate": "live",
-                "dead": "failed",
-            }
+            assert now["problems"][0].startswith("dead: no data for ")
             assert states["gate"]["worker"] == states["dock-1"]["worker"] == now["workers"][0]["worker"]["id"]
             assert (len(now["agents"]), len(now["workers"])) == (1, 1)
             table = run.clipline("status", "--kafka", kafka)
@@ -200,7 +199,7 @@ def test_one_file_and_one_command_watch_all_cameras(tmp_path, film):
             assert eventually(lambda: run.pids("running.child worker") not in ([], [worker]))
 
             assert run.end(signal.SIGTERM) == 0
-            assert eventually(lambda: not run.pids(), 5)
+            assert eventually(lambda: not run.pids(), 25)
     logs = tmp_path / "clipline-logs"
     text = "".join(path.read_text() for path in logs.glob("*.log"))
     assert "camera dead: rtsp://127.0.0.1:1/cam: cannot be opened" in text
@@ -229,7 +228,7 @@ def test_nothing_is_left_running_whenever_it_ends(tmp_path, number, after, secon
         time.sleep(seconds)
         code = run.end(number)
         assert code in ({-signal.SIGKILL} if number == signal.SIGKILL else {0, 130, -signal.SIGINT})
-        assert eventually(lambda: not run.pids(), 12), [Path(f"/proc/{p}/cmdline").read_bytes() for p in run.pids()]
+        assert eventually(lambda: not run.pids(), 25), [Path(f"/proc/{p}/cmdline").read_bytes() for p in run.pids()]
 
 
 @pytest.mark.slow
@@ -251,8 +250,8 @@ def test_nothing_is_left_running_whenever_it_ends(tmp_path, number, after, secon
 def test_what_cannot_run_is_said_and_ends_it(tmp_path, settings, code, words):
     with running(tmp_path, f'{settings}\n[run]\nservices = "embedded"\n') as run:
         assert words in run.until("clipline: ")
-        assert run.process.wait(timeout=20) == code
-        assert eventually(lambda: not run.pids(), 5)
+        assert run.process.wait(timeout=60) == code
+        assert eventually(lambda: not run.pids(), 25)
 
 
 def test_without_workers_only_the_agent_is_started(tmp_path):
@@ -322,8 +321,7 @@ def test_that_another_program_has_the_port_of_a_page_is_said_at_the_start(tmp_pa
 def test_a_run_serves_its_cameras_over_http(tmp_path):
     httpx = pytest.importorskip("httpx")
     film = write_video(tmp_path / "film.mp4", 30, **QUICK)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     settings = f'[cameras.gate]\nurl = "{film}"\nloop = true\n[run]\nservices = "embedded"\n'
     with running(tmp_path, f'{settings}[dashboard]\nlisten = "127.0.0.1:{port}"\n') as run:
         run.until(f"dashboard at http://127.0.0.1:{port}/ ")
@@ -336,7 +334,7 @@ def test_a_run_serves_its_cameras_over_http(tmp_path):
             return found.json().get("status")
 
         assert eventually(lambda: status() == "live", 60)
-        assert httpx.get(f"http://127.0.0.1:{port}/api/v1/health").json()["redis"] is None
+        assert httpx.get(f"http://127.0.0.1:{port}/api/v1/health", timeout=60).json()["redis"] is None
 
 
 @pytest.mark.slow
@@ -385,7 +383,7 @@ def test_a_silent_broker_is_not_taken_for_dead_processes(embedded_broker, topics
     def hear() -> None:
         producer.send(settings.topics.cameras_state, *state.encode())
         producer.flush()
-        assert eventually(lambda: list(watch.poll()) == [] and watch._heard_at == clock[0], 5)
+        assert eventually(lambda: list(watch.poll()) == [] and watch._heard_at == clock[0])
 
     hear()
     assert [line.status for line in watch.overview().cameras] == ["live"]
@@ -455,8 +453,7 @@ def test_a_broker_that_is_away_at_the_start_and_again_later_is_waited_for(tmp_pa
     if (reason := ApacheBroker.missing()) is not None:
         pytest.skip(reason)
     film = write_video(tmp_path / "film.mp4", 300, **QUICK)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
     settings = f"""
         kafka = "127.0.0.1:{port}"
         redis = "{redis_url}"
@@ -482,7 +479,7 @@ def test_a_broker_that_is_away_at_the_start_and_again_later_is_waited_for(tmp_pa
                 told = seen
             run.until(f"waiting for Kafka at 127.0.0.1:{port} since", after=before)
         assert run.end(signal.SIGTERM) == 0
-        assert eventually(lambda: not run.pids(), 5)
+        assert eventually(lambda: not run.pids(), 25)
 
 
 def server(run: Run, words: str) -> int:
@@ -549,8 +546,9 @@ def test_an_agent_and_a_worker_that_hang_are_replaced_and_a_broker_that_hangs_to
         for name in ("agent", "worker"):
             (pid,) = run.pids(f"running.child {name}")
             os.kill(pid, signal.SIGSTOP)
-            run.until("it hung (no sign of life for 10 s) and was killed, see ", times=1 + (name == "worker"))
-            assert eventually(lambda name=name, pid=pid: run.pids(f"running.child {name}") not in ([], [pid]), 10)
+            hung = run.until("it hung (no sign of life for ", times=1 + (name == "worker"))
+            assert re.search(r"for 1[0-9] s\) and was killed, see ", hung), hung
+            assert eventually(lambda name=name, pid=pid: run.pids(f"running.child {name}") not in ([], [pid]))
         before = len(run.lines)
         os.kill(server(run, "broker --cluster-id"), signal.SIGSTOP)
         run.until("hung: no answer for 30 s; it was started again and nothing is lost", after=before, seconds=90)

@@ -181,6 +181,8 @@ def test_services_are_gone_after_their_keeper_was_hurt_and_their_parent_was_kill
     if faults[0] == signal.SIGKILL:
         (left,) = temporary.iterdir()
         os.utime(left, (0, 0))
+    else:
+        assert eventually(lambda: list(temporary.iterdir()) == [])
     with EmbeddedRedis():  # whose keeper removes what nobody else is left for
         assert len(list(temporary.iterdir())) == 1
     assert list(temporary.iterdir()) == []
@@ -189,10 +191,10 @@ def test_services_are_gone_after_their_keeper_was_hurt_and_their_parent_was_kill
 @needs_proc
 @pytest.mark.parametrize("fault", [signal.SIGSTOP, signal.SIGKILL])
 def test_a_keeper_that_was_hurt_leaves_nothing(fault: signal.Signals, temporary: Path) -> None:
-    began = time.monotonic()
     with EmbeddedRedis() as redis:
         os.kill(keeper_of(redis), fault)
-    assert time.monotonic() - began < 5
+        began = time.monotonic()
+    assert time.monotonic() - began < processes._KEEPER_SECONDS, "one that was stopped is not waited for as if it hung"
     assert servers_in(temporary) == []
     assert list(temporary.iterdir()) == []
 
@@ -333,8 +335,9 @@ def test_a_server_that_never_answers_is_given_up(
     temporary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretend_to_be_redis(monkeypatch, tmp_path, "echo thinking; exec sleep 60")
-    monkeypatch.setattr(EmbeddedRedis, "_deadline_seconds", 0.5)
-    with pytest.raises(ServiceError, match=r"was silent for 0.5 s.*thinking"), EmbeddedRedis():
+    # Time for a keeper and a shell to start on a busy machine.
+    monkeypatch.setattr(EmbeddedRedis, "_deadline_seconds", 3.0)
+    with pytest.raises(ServiceError, match=r"was silent for 3 s.*thinking"), EmbeddedRedis():
         pass
     assert servers_in(temporary) == []
     assert list(temporary.iterdir()) == []

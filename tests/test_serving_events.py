@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -294,7 +295,7 @@ def test_a_client_that_takes_nothing_is_disconnected_and_holds_up_nobody(monkeyp
             slow.sendall(f"GET {parts.path}?since=earliest HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode())
             other = Client(url, query="?since=earliest")
             assert len(other.take(count)) == count
-            assert eventually(lambda: streams.slow == 1, 20)
+            assert eventually(lambda: streams.slow == 1, 60)
             assert eventually(lambda: len(streams._open_streams) == 1, 10)
             assert "disconnected, it took nothing for 0.5 s and its buffer is full" in caplog.text
             # What it takes now is what was on its way; an end, or a reset, follows.
@@ -324,7 +325,7 @@ def test_the_end_ends_all_streams_within_a_moment(monkeypatch, quick):
         clients = [Client(url) for _ in range(3)]
         assert eventually(lambda: len(streams._open_streams) == 3, 10)
         began = time.monotonic()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
     for client in clients:
         assert list(client.messages())[-1].data is None
     assert not streams._open_streams
@@ -389,16 +390,17 @@ def test_clients_share_what_the_broker_says_of_its_topics(monkeypatch):
             raise EntryError("away")
         return {"t": Existing("id", 1)}
 
-    monkeypatch.setattr(sharing, "_GOOD_SECONDS", 0.3)
+    now = [1000.0]
+    monkeypatch.setattr(sharing, "time", SimpleNamespace(monotonic=lambda: now[0]))
     answers = Answers()
     assert [answers.get(["t"], ask) for _ in range(3)] == [{"t": Existing("id", 1)}] * 3
     assert len(asked) == 1
-    time.sleep(0.4)
+    now[0] += 2 * sharing._GOOD_SECONDS
     for _ in range(2):
         with pytest.raises(EntryError, match="away"):
             answers.get(["t"], ask)
     assert len(asked) == 2
-    time.sleep(0.4)
+    now[0] += 2 * sharing._GOOD_SECONDS
     assert answers.get(["t"], ask) == {"t": Existing("id", 1)}
 
 
@@ -425,7 +427,7 @@ class Commanded:
     def close(self) -> None:
         self.process.send_signal(signal.SIGINT)
         try:
-            assert self.process.wait(timeout=30) == 0, self.said()
+            assert self.process.wait(timeout=60) == 0, self.said()
         finally:
             self.process.kill()
 

@@ -79,7 +79,7 @@ def test_a_worker_amid_a_long_batch_hands_over_at_once_and_nothing_is_lost_or_to
 
     thread = threading.Thread(target=work)
     thread.start()
-    assert scorer.hangs.wait(20)
+    assert scorer.hangs.wait(60)
     began = time.monotonic()
     late.leave()
     assert time.monotonic() - began < 10
@@ -91,7 +91,7 @@ def test_a_worker_amid_a_long_batch_hands_over_at_once_and_nothing_is_lost_or_to
         thread.join(20)
         assert not thread.is_alive()
         assert "was left" in errors[0]
-        assert eventually(lambda: published(transport, settings) >= expected, 30)
+        assert eventually(lambda: published(transport, settings) >= expected, 60)
         assert eventually(lambda: len(test_rebalance.reports(transport, settings)) >= events)
     assert published(transport, settings) == expected
     assert len(test_rebalance.reports(transport, settings)) == events

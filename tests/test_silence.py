@@ -17,6 +17,7 @@ from consumers.topics import ensure_topics
 from stream import KafkaTransport, MemoryTransport, attach
 from tests.replays import blinking
 from tests.videos import write_video
+from tests.waiting import eventually
 
 P, Q = ("segments", 0), ("segments", 1)
 
@@ -140,7 +141,7 @@ def test_a_worker_that_was_stopped_for_a_while_closes_no_camera(embedded_broker,
 
     command = [sys.executable, "-m", "tests.brightness_worker", embedded_broker.address, settings.model_dump_json()]
     with subprocess.Popen(command, cwd=Path(__file__).parents[1]) as process:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not told(settings.topics.predictions) and time.monotonic() < deadline:
             send(1)
         for _ in range(4):
@@ -152,6 +153,7 @@ def test_a_worker_that_was_stopped_for_a_while_closes_no_camera(embedded_broker,
         send(100)
         while len({b["window"] for b in told(settings.topics.predictions)}) < 29 and time.monotonic() < deadline:
             time.sleep(0.1)
+        assert eventually(lambda: any(body["state"] == "ended" for body in told(settings.topics.events)))
         process.terminate()
     producer.close()
     windows = {body["window"] for body in told(settings.topics.predictions)}

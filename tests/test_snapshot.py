@@ -59,7 +59,7 @@ def bright(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_until(worker: Worker, ready: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 40
     worker.run(lambda: ready() or time.monotonic() > deadline)
     assert ready(), worker.snapshot()
 

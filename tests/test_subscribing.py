@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -58,12 +59,18 @@ def take(subscription: Subscription, count: int) -> list[Event]:
     return [next(subscription) for _ in range(count)]
 
 
-def rest(subscription: Subscription, seconds: float = 0.7) -> list[Event]:
-    """What else comes within a moment; it is over then."""
-    timer = threading.Timer(seconds, subscription.close)
-    timer.start()
+def rest(subscription: Subscription, seconds: float = 0.7, holds: Callable[[], bool] = lambda: True) -> list[Event]:
+    """What else comes until something holds, and for a moment longer; it is over then."""
+
+    def close() -> None:
+        eventually(holds)
+        time.sleep(seconds)
+        subscription.close()
+
+    closing = threading.Thread(target=close)
+    closing.start()
     found = list(subscription)
-    timer.join()
+    closing.join()
     return found
 
 
@@ -119,7 +126,8 @@ def test_labels_and_cameras_are_chosen(labels, cameras, numbers):
     events = [event(0, "gate"), event(1, "gate-2"), event(2, "gate-3", "run"), event(3, "dock")]
     transport = stored(1, *events)
     subscription = Subscription(lambda: transport, SETTINGS, Selection.of(labels, cameras), since_us=0)
-    assert rest(subscription, 0.3) == [events[n] for n in numbers]
+    assert take(subscription, len(numbers)) == [events[n] for n in numbers]
+    assert rest(subscription, 0.3) == []
 
 
 def test_a_report_that_is_sent_again_comes_once_also_to_whoever_goes_on():
@@ -284,7 +292,7 @@ def test_the_package_offers_it():
 def test_names_that_nobody_has_heard_of_are_said_and_waited_for():
     transport, said = stored(1, event(0)), []
     subscription = Subscription(lambda: transport, SETTINGS, Selection(("figt",), ("yar*",)), say=said.append)
-    assert rest(subscription, 0.2) == []
+    assert rest(subscription, 0.2, lambda: len(said) > 1) == []
     assert said == [
         "no camera 'yar*' has sent anything; known: gate; waiting for it",
         "no events with label 'figt'; known: fight; did you mean 'fight'?; waiting for it",
@@ -295,7 +303,7 @@ def test_closing_from_elsewhere_ends_whoever_waits_and_twice_is_once():
     subscription = Subscription(stored, SETTINGS)
     began = time.monotonic()
     assert rest(subscription, 0.2) == []
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
     subscription.close()
     assert list(subscription) == []
 
@@ -315,8 +323,8 @@ def test_a_group_goes_on_behind_the_last_event_after_which_the_next_was_asked_fo
     with grouped(transport) as second:
         assert take(second, 2) == [event(2), event(3)]
     with grouped(transport) as third:
-        assert take(third, 1) == [event(3)]
-        assert rest(third, 0.3) == [event(4)]
+        assert take(third, 2) == [event(3), event(4)]
+        assert rest(third, 0.3) == []
     with grouped(transport) as last:
         assert rest(last, 0.3) == [], "asking for more than there is says that the last one was dealt with"
 
@@ -340,7 +348,7 @@ def test_a_group_commits_while_it_goes_on(monkeypatch):
 def test_a_new_group_that_begins_now_has_begun_even_if_nothing_comes():
     transport = stored(1, event(0))
     with grouped(transport, None) as first:
-        assert eventually(lambda: first._step() is None and bool(first._follower.place.offsets), 5)
+        assert eventually(lambda: first._step() is None and bool(first._follower.place.offsets))
     publish(transport, event(1))
     with grouped(transport, None) as second:
         assert take(second, 1) == [event(1)]
@@ -358,16 +366,16 @@ def test_members_of_a_group_share_its_partitions_and_take_over(quick):
     for thread in threads:
         thread.start()
     try:
-        assert eventually(lambda: all(len(s._follower.place.offsets) == 1 for s in (first, second)), 10)
+        assert eventually(lambda: all(len(s._follower.place.offsets) == 1 for s in (first, second)))
         for number in range(10):
             publish(transport, event(number), partition=number % 2)
-        assert eventually(lambda: len(seen) == 10, 10)
+        assert eventually(lambda: len(seen) == 10)
         first.close()
-        threads[0].join(5)
+        threads[0].join(20)
         for number in range(10, 20):
             publish(transport, event(number), partition=number % 2)
-        assert eventually(lambda: len(second._follower.place.offsets) == 2, 10)
-        time.sleep(0.5)
+        assert eventually(lambda: len(second._follower.place.offsets) == 2)
+        assert eventually(lambda: len({e.id for e in seen}) == 20)
     finally:
         first.close()
         second.close()
@@ -404,7 +412,7 @@ def test_asynchronous_code_gets_the_same_and_a_timeout_loses_nothing():
                 # Sent while a call waits and is given up: it comes with the next.
                 timer = threading.Timer(0.05, publish, (transport, event(number)))
                 timer.start()
-                for wait in (0.04, 0.06, 5.0):
+                for wait in (0.04, 0.06, 20.0):
                     try:
                         found.append(await asyncio.wait_for(anext(events), wait))
                     except TimeoutError:
@@ -433,7 +441,7 @@ def test_asynchronous_subscribers_do_not_hold_up_the_loop_nor_each_other():
 
     async def everything() -> float:
         quick_ones = [watch(Subscription(lambda: transport, SETTINGS, since_us=0), 0.0) for _ in range(3)]
-        slow = asyncio.create_task(watch(Subscription(lambda: transport, SETTINGS, since_us=0), 5.0))
+        slow = asyncio.create_task(watch(Subscription(lambda: transport, SETTINGS, since_us=0), 60.0))
         waiting = asyncio.gather(*quick_ones)
         longest = 0.0
         began = time.monotonic()
@@ -443,7 +451,7 @@ def test_asynchronous_subscribers_do_not_hold_up_the_loop_nor_each_other():
             await asyncio.sleep(0.01)
             longest = max(longest, time.monotonic() - before)
         assert await waiting == [20, 20, 20]
-        assert time.monotonic() - began < 5.0, "the slow one has had one by then"
+        assert time.monotonic() - began < 20.0, "the slow one has had one by then"
         slow.cancel()
         return longest
 
@@ -511,7 +519,7 @@ def test_every_kind_of_listener_outlives_its_broker_and_goes_on(quick, tmp_path)
                 stack.callback(each.close)
             assert eventually(lambda: all(len(k.seen) == 2 for k in kinds.values()), 40)
             os.kill(server_of(broker), signal.SIGKILL)
-        assert eventually(lambda: all("waiting for Kafka" in " ".join(k.said) for k in kinds.values()), 30)
+        assert eventually(lambda: all("waiting for Kafka" in " ".join(k.said) for k in kinds.values()), 60)
         assert all(k.subscription.awaited.startswith(f"Kafka at {address} since") for k in kinds.values())
         with ApacheBroker(tmp_path / "data", port=port):
             publish(KafkaTransport(address), event(2), event(3))

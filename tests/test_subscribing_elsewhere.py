@@ -196,13 +196,13 @@ def test_the_loop_of_the_page_misses_nothing_while_redis_is_killed_and_back_empt
         address, port = server.address, int(server.address.rpartition(":")[2].partition("/")[0])
         with shown_in_redis(transport, address):
             program = start(on_port(REDIS_LOOP, address))
-            assert eventually((program.folder / "entries").exists, 20), "it has not begun"
+            assert eventually((program.folder / "entries").exists, 60), "it has not begun"
             publish(transport, event(10))
-            assert eventually(lambda: [b["event"] for b in program.bodies()] == [event(10).id], 20)
+            assert eventually(lambda: [b["event"] for b in program.bodies()] == [event(10).id], 60)
     publish(transport, event(11))
     time.sleep(0.5)
     with EmbeddedRedis(port=port) as server, shown_in_redis(transport, server.address):
-        assert eventually(lambda: len(program.bodies()) == 2, 30)
+        assert eventually(lambda: len(program.bodies()) == 2, 60)
         publish(transport, event(12))
-        assert eventually(lambda: len(program.bodies()) == 3, 30)
+        assert eventually(lambda: len(program.bodies()) == 3, 60)
         assert [b["event"] for b in program.bodies()] == [event(n).id for n in (10, 11, 12)]

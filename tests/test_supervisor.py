@@ -27,6 +27,7 @@ from consumers.running.supervising.pulse import Pulse, Vigil
 from consumers.running.supervising.supervisor import ChildSpec, ProcessFailedError, RestartPolicy, Supervisor
 from consumers.topics import ensure_topics
 from stream import KafkaTransport
+from tests.servers import free_port
 from tests.waiting import eventually
 
 
@@ -61,7 +62,7 @@ class Kept:
         )
         self.supervisor.start()
 
-    def until(self, holds: Callable[[], bool], seconds: float = 10.0) -> None:
+    def until(self, holds: Callable[[], bool], seconds: float = 30.0) -> None:
         deadline = time.monotonic() + seconds
         while not holds() and time.monotonic() < deadline:
             self.supervisor.check()
@@ -171,7 +172,8 @@ def test_a_process_that_is_stopped_gives_no_sign_of_life_and_is_replaced(tmp_pat
     os.kill(pid, signal.SIGSTOP)
     kept.until(lambda: kept.supervisor.pids().get("it", pid) != pid)
     kept.supervisor.stop(0.5)
-    assert kept.said[0].startswith("it ended: it hung (no sign of life for 3.0 s) and was killed, see ")
+    (silent,) = re.findall(r"it ended: it hung \(no sign of life for (\S+) s\) and was killed, see ", kept.said[0])
+    assert 3 <= float(silent) < 6
 
 
 def test_a_main_loop_that_is_stuck_is_killed_and_its_log_says_where_it_was(tmp_path):
@@ -203,7 +205,8 @@ holds_the_lock()
     (tmp_path / "now").touch()
     kept.until(lambda: kept.said != [])
     kept.supervisor.stop(0.5)
-    assert "it hung (no sign of life for 2.0 s)" in kept.said[0]
+    (silent,) = re.findall(r"it hung \(no sign of life for (\S+) s\)", kept.said[0])
+    assert 2 <= float(silent) < 5
     assert "in holds_the_lock" in kept.log.read_text()
 
 
@@ -281,14 +284,14 @@ def test_a_server_whose_loop_does_not_turn_is_said_to_be_stuck(role, monkeypatch
     from consumers.verdicts.serving import VerdictPages
     from consumers.web import serving
 
+    seen = threading.Event()
+
     async def blocks(_scope: object, _receive: object, _send: object) -> None:
-        time.sleep(4)  # noqa: ASYNC251  as a call would that was not meant for an event loop
+        seen.wait(60)  # as a call would that was not meant for an event loop
 
     monkeypatch.setattr(serving, "make_app", lambda *_: blocks)
     monkeypatch.setattr(VerdictPages, "app", property(lambda _: blocks, lambda *_: None), raising=False)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     changes = {
         "kafka": "127.0.0.1:1",
         "dashboard": {"listen": f"127.0.0.1:{port}"},
@@ -302,7 +305,8 @@ def test_a_server_whose_loop_does_not_turn_is_said_to_be_stuck(role, monkeypatch
         assert pulse.stuck() is None
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert eventually(lambda: (pulse.stuck() or "").startswith("stuck for "), 3)
+            assert eventually(lambda: (pulse.stuck() or "").startswith("stuck for "))
+            seen.set()
 
 
 @pytest.mark.parametrize(
@@ -493,19 +497,19 @@ supervisor = Supervisor(
 )
 supervisor.start()
 print(supervisor.pids()["it"], flush=True)
-time.sleep(60)
+time.sleep(180)
 """
     settings = tmp_path / "clipline.toml"
     settings.write_text('kafka = "127.0.0.1:1"\n[cameras.dead]\nurl = "rtsp://127.0.0.1:1/cam"\n')
     environment = {**os.environ, "CLIPLINE_SETTINGS": str(settings), "TMPDIR": str(tmp_path)}
     with subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, text=True) as parent:
         child = int(parent.stdout.readline())
-        assert eventually(lambda: "waiting for Kafka" in (tmp_path / "it.log").read_text(), 30)
+        assert eventually(lambda: "waiting for Kafka" in (tmp_path / "it.log").read_text(), 150)
         if is_stopped:
             os.kill(child, signal.SIGSTOP)
         parent.kill()
     state = Path(f"/proc/{child}/stat")
-    assert eventually(lambda: not state.exists() or ") Z " in state.read_text(), 15)
+    assert eventually(lambda: not state.exists() or ") Z " in state.read_text())
 
 
 def test_a_record_is_one_line_even_with_a_traceback():
@@ -556,11 +560,8 @@ def test_the_first_ends_before_the_others_are_told_to_and_all_within_the_time(tm
     ]
     supervisor = Supervisor(specs, tmp_path, max_restarts=0, window_seconds=60, stuck_seconds=60, say=lambda _: None)
     supervisor.start()
-    deadline = time.monotonic() + 10
-    while not all("ready" in (tmp_path / f"{name}.log").read_text() for name in scripts):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    assert eventually(lambda: all("ready" in (tmp_path / f"{name}.log").read_text() for name in scripts))
     begin = time.monotonic()
-    assert supervisor.stop(2.0) == ["stubborn"]
-    assert 1.9 < time.monotonic() - begin < 3.9, "not two seconds for each"
+    assert supervisor.stop(4.0) == ["stubborn"]
+    assert 3.9 < time.monotonic() - begin < 7.9, "not four seconds for each"
     assert float(times["first"].read_text()) < float(times["last"].read_text())

@@ -28,7 +28,8 @@ from consumers.web.serving import serving_dashboard
 from stream import Secret, drill_id
 from stream.services import Service
 from tests.command_line import clipline
-from tests.dashboards import Site, event, ids, now_us, of, problem, ready, served, settings_of
+from tests.dashboards import Site, event, ids, is_streaming, now_us, of, problem, ready, served, settings_of
+from tests.waiting import eventually
 
 SECRET = "no-one-will-guess-this-one"
 PASSWORD = "correct horse"
@@ -197,13 +198,19 @@ def test_the_stream_of_events_has_those_of_ones_cameras_only_and_names_no_others
     site = Site(settings_of(embedded_broker.address, topics_prefix, **tokens(ana={"cameras": ["gate*"]}, all={})))
     events = [event(0, "gate-1"), event(1, "dock"), event(2, "gate-2"), event(3, "dock"), event(4, "gate-1")]
     site.events(*events)
-    with served(site.settings) as (client, _):
+    with served(site.settings) as (client, desk):
         found, said = streamed(client, "?since=earliest&camera=gate*&camera=dock&camera=elsewhere", "ana", 3)
         assert found == of([events[0], events[2], events[4]])
         assert "known" not in said, "which cameras there are is nobody's business"
         assert streamed(client, "?since=earliest&camera=dock", "all", 2)[0] == of([events[1], events[3]])
         assert streamed(client, "?since=earliest", "all", 5)[0] == of(events)
-        later = threading.Timer(1.0, lambda: site.events(event(5, "dock"), event(6, "gate-2")))
+        assert eventually(lambda: not desk.streams._open_streams)
+
+        def send_once_somebody_listens() -> None:
+            assert eventually(lambda: is_streaming(desk))
+            site.events(event(5, "dock"), event(6, "gate-2"))
+
+        later = threading.Thread(target=send_once_somebody_listens)
         later.start()
         assert streamed(client, "", "ana", 1)[0] == [event(6, "gate-2").id]
         later.join()
@@ -346,7 +353,7 @@ def test_what_goes_on_ends_soon_after_whoever_watches_has_logged_out(with_users:
         right = {"X-CSRF-Token": log_in(client).json()["csrf"]}
         token = client.post("/cameras/gate-1/live-token", headers=right).json()["token"]
         player = f"/cameras/gate-1/segments/0-0.ts?token={token}"
-        with httpx.Client(base_url=client.base_url) as other:
+        with httpx.Client(base_url=client.base_url, timeout=60) as other:
             problem(other.get(player), 404, "not-found")
             with client.stream("GET", "/events/stream") as stream:
                 lines = stream.iter_lines()
@@ -354,7 +361,7 @@ def test_what_goes_on_ends_soon_after_whoever_watches_has_logged_out(with_users:
                 assert client.delete("/session", headers=right).status_code == 204
                 began = time.monotonic()
                 assert all(not line.startswith("data") for line in lines)
-                assert time.monotonic() - began < 5
+                assert time.monotonic() - began < 15
             problem(other.get(player), 401, "unauthenticated")
 
 
@@ -478,7 +485,7 @@ def test_a_client_that_asks_too_often_waits_and_the_others_do_not(embedded_broke
         answers = [client.get("/session", headers=bearer("ana")) for _ in range(6)]
         assert [each.status_code for each in answers] == [200] * 5 + [429]
         problem(answers[-1], 429, "too-many-requests")
-        assert answers[-1].headers["retry-after"] == "12"
+        assert 6 <= int(answers[-1].headers["retry-after"]) <= 12
         assert client.get("/session", headers=bearer("bo")).status_code == 200
 
 

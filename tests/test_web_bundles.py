@@ -80,6 +80,7 @@ def test_an_operator_of_the_camera_gets_a_signed_file_and_that_is_audited(site: 
         assert checked.is_vouched_for, checked.findings
         assert (checked.manifest["made"]["by"], checked.manifest["made"]["way"]) == ("ana", "dashboard")
         assert sum("place" in each for each in checked.manifest["parts"]) >= 3
+        assert eventually(lambda: desk.view.audit(10, lambda _: True, None).items)
         (entry,) = desk.view.audit(10, lambda _: True, None).items
         assert (entry.action, entry.actor, entry.subject) == ("evidence.bundle", "ana", report.id)
 
@@ -156,7 +157,7 @@ def test_a_few_wait_and_more_are_told_to_come_back(site: Site, monkeypatch: pyte
         assert [each.status_code for each in answers] == [200] * 4
         assert at_once == [1] * 4
         # Their places are free again.
-        assert asked(client, report, "ana").status_code == 200
+        assert eventually(lambda: asked(client, report, "ana").status_code == 200)
 
 
 def test_whoever_breaks_off_gives_the_place_back(site: Site, monkeypatch: pytest.MonkeyPatch):

@@ -118,12 +118,12 @@ def test_topics_are_made_as_they_should_be_on_a_broker_that_came_back_empty():
 
 
 def test_who_writes_while_the_broker_is_gone_is_told_so_soon(topics_prefix: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(desk_module, "_STORED_SECONDS", 2.0)
+    monkeypatch.setattr(desk_module, "_STORED_SECONDS", 4.0)
     with EmbeddedBroker() as broker:
         site = Site(settings_of(broker.address, topics_prefix))
         writer = Writer(lambda: KafkaTransport(site.settings.broker, at_once=True), site.settings)
         writer.write(entry(1))
-    for seconds in (8, 2):  # the second one does not wait for what was kept
+    for seconds in (16, 4):  # the second one does not wait for what was kept
         began = time.monotonic()
         with pytest.raises(BrokerError):
             writer.write(entry(2))

@@ -489,20 +489,20 @@ def test_the_server_starts_without_its_provider_and_says_that_it_is_away(provide
     with logins(settings(provider, issuer=gone)) as client:
         begin = time.monotonic()
         refused(client.get("/session/oidc"), 503, "provider-away", gone, "does not answer")
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 20
         assert client.get("/session/ways").json()["provider"] is not None
 
 
 def test_a_provider_that_says_nothing_is_waited_for_once_and_not_long(
     provider: Provider, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("consumers.web.oidc.provider._ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr("consumers.web.oidc.provider._ANSWER_SECONDS", 2.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         issuer = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with served(settings(provider, issuer=issuer)) as (client, _):
             answers: list[httpx.Response] = []
             threads = [
-                threading.Thread(target=lambda: answers.append(httpx.get(f"{client.base_url}session/oidc")))
+                threading.Thread(target=lambda: answers.append(httpx.get(f"{client.base_url}session/oidc", timeout=60)))
                 for _ in range(8)
             ]
             begin = time.monotonic()
@@ -510,7 +510,7 @@ def test_a_provider_that_says_nothing_is_waited_for_once_and_not_long(
                 each.start()
             for each in threads:
                 each.join()
-            assert time.monotonic() - begin < 4, "one waits for all"
+            assert time.monotonic() - begin < 10, "one waits for all"
             for each in answers:
                 refused(each, 503, "provider-away", issuer)
 

@@ -63,11 +63,11 @@ def test_a_link_is_made_on_the_page_shows_its_event_and_is_revoked(
                 with window(browser, origin(client), with_player=False, **sized) as other:
                     other.page.goto(link)
                     other.page.wait_for_selector(".plot canvas")
-                    assert "fight" in other.text("h1")
+                    other.says("h1", "fight")
                     assert other.count("nav, header.top, a[href]") == 0
-                    other.wait("document.querySelector('video').readyState >= 2", 20)
+                    other.wait("document.querySelector('video').readyState >= 2")
                     other.page.evaluate("document.querySelector('video').play()")
-                    other.wait("document.querySelector('video').currentTime > 0.3", 20)
+                    other.wait("document.querySelector('video').currentTime > 0.3")
                     assert other.overflow() <= 0, width
                     assert other.violations() == [], (theme, width)
                     look(other.page, f"share-{theme}-{width}")
@@ -77,7 +77,7 @@ def test_a_link_is_made_on_the_page_shows_its_event_and_is_revoked(
             assert shown.complaints == []
         with window(browser, origin(client)) as other:
             other.page.goto(link)
-            assert "This link shows nothing" in other.text("main")
+            other.says("main", "This link shows nothing")
             assert other.violations() == []
             look(other.page, "share-gone")
 

@@ -272,7 +272,7 @@ def test_worker_that_is_killed_leaves_nothing_undone(
         while len({r.value for r in predictions}) < 498 and time.monotonic() < deadline:
             predictions = records(transport, settings.topics.predictions, 100_000, seconds=2)
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=90)
     assert process.returncode == 0, output.decode()
     assert before < 498, "the first process was done before it was killed: the test shows nothing"
     windows = sorted({json.loads(r.value or b"")["window"] for r in predictions})

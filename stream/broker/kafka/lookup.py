@@ -113,21 +113,34 @@ class KafkaLookup:
                 if stop is not None and read.offset >= stop:
                     return
                 yield record_of(read)
-            if time.monotonic() > deadline:
-                raise BrokerError(
-                    f"the Kafka broker at {self._address} has sent nothing of {partition[0]}[{partition[1]}] for "
-                    f"{_SILENT_SECONDS:g} s"
-                )
+            self._check_time(at, deadline)
+
+    def _check_time(self, at: TopicPartition, deadline: float) -> None:
+        if time.monotonic() > deadline:
+            raise BrokerError(
+                f"the Kafka broker at {self._address} has sent nothing of {at.topic}[{at.partition}] for "
+                f"{_SILENT_SECONDS:g} s"
+            )
 
     def _seek(self, at: TopicPartition, first: int) -> None:
         """Fetch from there, and from no other partition."""
         with mapped("seeking", self._address):
             self._assign([at])
+            self._drop_what_was_asked_for(at)
             self._consumer.resume(at)
             self._consumer.seek(at, first)
-            # What an earlier read has heard of the end is old.
-            self._consumer._subscription.assignment[at].highwater = None  # noqa: SLF001  the vendor gives no other way
         fetch_what_was_resumed(self._consumer)
+
+    def _drop_what_was_asked_for(self, at: TopicPartition) -> None:
+        """By an earlier read, which may not have waited for it: what it tells of the partition's end is old."""
+        fetcher = self._consumer._fetcher  # noqa: SLF001  the vendor gives no other way
+        deadline = time.monotonic() + _SILENT_SECONDS
+        while fetcher.in_flight_fetches():
+            self._consumer.poll(timeout_ms=_POLL_MS)  # gives nothing: all partitions are paused
+            self._check_time(at, deadline)
+        fetcher._completed_fetches.clear()  # noqa: SLF001  as above
+        fetcher._paused_completed_fetches.pop(at, None)  # noqa: SLF001
+        self._consumer._subscription.assignment[at].highwater = None  # noqa: SLF001
 
     def _assign(self, partitions: Sequence[TopicPartition]) -> None:
         """Have partitions that are paused, and positions that nobody has to ask for; those from before stay."""

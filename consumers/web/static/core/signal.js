@@ -28,8 +28,14 @@ export class Signal {
 
 export function useSignal(signal) {
   const [, redraw] = useState(0);
-  useEffect(() => signal.watch(() => redraw((count) => count + 1)), [signal]);
-  return signal.value;
+  const {value} = signal;
+  useEffect(() => {
+    const again = () => redraw((count) => count + 1);
+    // It is watched from now on, and may have changed since it was drawn.
+    if (!Object.is(signal.value, value)) again();
+    return signal.watch(again);
+  }, [signal]);
+  return value;
 }
 
 /** Ask again and again, one question at a time, while the page is looked at; returns what ends it. */
