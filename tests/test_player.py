@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 pytest.importorskip("fastapi")
 playwright = pytest.importorskip("playwright.sync_api")
 
+import httpx  # noqa: E402
 from fastapi import APIRouter  # noqa: E402
 from starlette.responses import FileResponse, HTMLResponse, Response  # noqa: E402
 
@@ -67,7 +69,7 @@ class Opened:
     """A page with a player."""
 
     def __init__(self, page, origin: str) -> None:
-        self._page, self._origin = page, origin
+        self._page, self.origin = page, origin
         self.trouble: list[str] = []
         #: Where requests went.
         self.asked: list[str] = []
@@ -82,7 +84,13 @@ class Opened:
             self.trouble.append(message.text)
 
     def show(self, url: str, *, live: bool) -> None:
-        self._page.goto(f"{self._origin}/test/page?live={int(live)}&url={url}")
+        self._page.goto(f"{self.origin}/test/page?live={int(live)}&url={url}")
+
+    def wait_until(self, holds: Callable[[], bool], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not holds():
+            assert time.monotonic() < deadline
+            self._page.wait_for_timeout(200)
 
     def evaluate(self, what: str):
         return self._page.evaluate(what)
@@ -96,7 +104,7 @@ class Opened:
 
     def go(self, route: str) -> None:
         """One of the dashboard's own pages."""
-        self._page.goto(f"{self._origin}/#/{route}")
+        self._page.goto(f"{self.origin}/#/{route}")
 
     def click(self, selector: str) -> None:
         self._page.click(selector)
@@ -109,7 +117,7 @@ class Opened:
 
     def check(self) -> None:
         assert self.trouble == []
-        assert [url for url in self.asked if not url.startswith((self._origin, "blob:"))] == []
+        assert [url for url in self.asked if not url.startswith((self.origin, "blob:"))] == []
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +165,28 @@ def test_a_live_view_plays_and_tells_what_time_it_shows(
         assert set(told[told.index("playing") :]) <= {"playing", "stalled"}
         page.evaluate("player.destroy()")
         assert page.evaluate("[document.querySelector('video').src, player.time]") == ["", None]
+
+
+def test_a_live_view_of_long_groups_of_pictures_asks_for_each_segment_once_and_is_near_the_newest(
+    embedded_broker: Service, topics_prefix: str, tmp_path: Path, browser
+):
+    film = write_video(tmp_path / "gate.mp4", 600, rate=10, gop=250, options={"bf": "0", "sc_threshold": "0"})
+    here = site(embedded_broker.address, topics_prefix, tmp_path)
+    here.cameras("gate")
+    with opened(here, browser) as page, camera_on(here.settings, film):
+        url = f"{page.origin}/api/v1/cameras/gate/live.m3u8"
+        # Until the newest picture needs what is further behind than players keep otherwise.
+        page.wait_until(lambda: httpx.get(url, timeout=30).text.count("#EXTINF") > 9, 60)
+        page.show("/api/v1/cameras/gate/live.m3u8", live=True)
+        page.wait("told.at(-1)[0] === 'playing'")
+        at = page.evaluate("player.time")
+        page.wait(f"player.time > {at + 14_000}", 60)
+        asked = Counter(each for each in page.asked if "/segments/" in each)
+        assert max(asked.values()) == 1, asked
+        # A playlist a segment old, and what is shown is three seconds behind its end.
+        newest = page.evaluate("document.querySelector('video').buffered.end(0)")
+        assert newest - page.evaluate("document.querySelector('video').currentTime") < 7
+        assert {state for state, _ in page.evaluate("told")} <= {"loading", "playing", "stalled"}
 
 
 def test_a_fast_view_shows_what_was_filmed_a_segment_and_half_a_second_ago(

@@ -17,6 +17,8 @@ const RETRY_MS = [1000, 2000, 4000, 8000, 15000];
 const RETRY_UNPLAYABLE_MS = 60000;
 const STALLED_MS = 3000;
 const LOOK_MS = 500;
+const BACK_SECONDS = 10;
+const BEHIND_SECONDS = 3;
 // A broken segment is passed over in this way so often; beyond that the player is built anew.
 const MOST_RECOVERIES = 3;
 
@@ -40,11 +42,11 @@ function configuration(live) {
     // Or nothing is caught up with.
     lowLatencyMode: true,
     // Bounded, however long a tab stays open.
-    backBufferLength: live ? 10 : 60,
+    backBufferLength: live ? BACK_SECONDS : 60,
     maxBufferLength: 20,
     maxMaxBufferLength: live ? 30 : 60,
     maxBufferSize: 32 * 1024 * 1024,
-    liveSyncDuration: 3,
+    liveSyncDuration: BEHIND_SECONDS,
     liveMaxLatencyDuration: 20,
     // Picture only: a little faster is not noticed, and brings back what a pause has cost.
     maxLiveSyncPlaybackRate: 1.1,
@@ -76,6 +78,7 @@ export function mount(video, {url, onState = () => {}, live = true}) {
   let movedAt = performance.now();
   let shown = -1;
   let resumeAt = null;
+  let isLongGroup = false;
   const abort = new AbortController();
 
   function tell(state, reason = null, told = null) {
@@ -136,6 +139,7 @@ export function mount(video, {url, onState = () => {}, live = true}) {
     hls = new Hls(configuration(live));
     hls.on(Hls.Events.ERROR, (_, data) => mend(data));
     hls.on(Hls.Events.MANIFEST_PARSED, start);
+    if (live) hls.on(Hls.Events.LEVEL_UPDATED, (_, {details}) => keepGroup(details));
     hls.loadSource(address);
     hls.attachMedia(video);
     return undefined;
@@ -146,6 +150,29 @@ export function mount(video, {url, onState = () => {}, live = true}) {
     resumeAt = null;
     // A browser that lets nothing begin by itself says so; its own controls begin it.
     if (live) video.play().catch(() => {});
+  }
+
+  /**
+   * Of long groups of pictures, keep what the newest picture needs: all back to where its group begins.
+   *
+   * Else what is behind would be let go of as it comes, all that needs it with it, and be asked for again at once.
+   */
+  function keepGroup({startTimeOffset, totalduration}) {
+    isLongGroup = startTimeOffset !== null;
+    if (!isLongGroup) return;
+    hls.config.backBufferLength = Math.max(BACK_SECONDS, totalduration);
+    // Nothing can begin where that would go.
+    hls.config.liveMaxLatencyDuration = 3600;
+  }
+
+  /** Go to the newest picture of a long group, once all that it needs is there. */
+  function catchUp() {
+    const {buffered} = video;
+    if (!isLongGroup || !buffered.length) return;
+    const newest = buffered.end(buffered.length - 1);
+    if (newest - video.currentTime > 2 * BEHIND_SECONDS && buffered.start(buffered.length - 1) <= video.currentTime) {
+      video.currentTime = newest - BEHIND_SECONDS;
+    }
   }
 
   function mend(data) {
@@ -165,6 +192,7 @@ export function mount(video, {url, onState = () => {}, live = true}) {
   /** See whether the picture moves. */
   function look() {
     const now = performance.now();
+    if (live) catchUp();
     if (video.currentTime !== shown) {
       if (shown >= 0 && !video.seeking) {
         failures = 0;

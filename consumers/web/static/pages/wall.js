@@ -110,7 +110,8 @@ function useStill(camera, isOver, data = null, isAway = false) {
     const take = (answer) => {
       isAsked = false;
       isKnown = answer !== null;
-      if (!isGone) setFound(answer);
+      // Where nobody answered, what is there says of when it is.
+      if (!isGone && isKnown) setFound(answer);
     };
     const look = () => (isGone ? Promise.resolve() : get(`/cameras/${encodeURIComponent(camera)}/snapshot`).then(take, () => take(null)));
     const ask = () => {
