@@ -263,3 +263,11 @@ def test_why_a_camera_is_not_read_has_a_code():
     site.until_it_lives(has_witness=True)
     assert code_of(site.turns["b"].why) == "set-aside"
     assert code_of(ITS_TURN) == "its-turn"
+
+
+def test_agents_that_are_killed_while_they_have_long_read_all_cameras_make_none_wait():
+    site = Site("abcd", {})
+    for _ in range(20):
+        site.live(HOUR, killed_after=31.0)
+        assert site.turns == {}
+    assert counted(site.said) == 20

@@ -5,8 +5,8 @@
     its end ──killed, and nobody knows why───────────────────────▶ └───────┘   not before──▶ the next agent
 
 A signal that ends the process in the thread of a camera is that camera's doing. What is killed from outside (no memory,
-a hang) leaves no such witness. After the second such death the next agents begin with the cameras group by group, so
-that the group is known, and then with its members one by one:
+a hang) leaves no such witness. After the second such death soon after the agent began with its cameras, the next ones
+begin with them group by group, so that the group is known, and then with its members one by one:
 
     life 1, 2    all at once: killed                     somebody
     life 3       a b c │ d e f: killed                   d, e or f
@@ -43,6 +43,8 @@ _UNKNOWN_DEATHS: Final = 2
 _UNKNOWN_SECONDS: Final = 600.0
 #: What was begun within so many seconds before such a death may be why. Twice as many from one more such death on.
 _PROBATION_SECONDS: Final = 10.0
+#: Who dies later than so long after it began with its last camera has hardly died of one: somebody killed it.
+_SOON_SECONDS: Final = 30.0
 #: Cameras that were begun and survived go first in the next life, for so many probations, another number each time: if
 #: the agent dies amid these, it was one of them after all, or it dies after so long whatever it reads.
 _PROVING: Final = (3, 5, 4)
@@ -152,13 +154,16 @@ class Blame:
             return None
         now, name = self._clock(), signal.Signals(-code).name
         suspects = self._suspects(alive_at)
-        if alive_at - max(self._begun.values(), default=alive_at) > self._probation_seconds:
+        read_seconds = alive_at - max(self._begun.values(), default=alive_at)
+        if read_seconds > self._probation_seconds:
             self._groups = []  # all had their turns
         while self._unknown and now - self._unknown[0] > _UNKNOWN_SECONDS:
             self._unknown.popleft()
         if words.thread is not None:
             camera = self._threads.get(words.thread)
             return None if not camera else f"it was reading {camera}{self._blamed(camera, name, now)}"
+        if not suspects and read_seconds > _SOON_SECONDS:
+            return None
         if not suspects:
             self._unknown.append(now)
             self._proven, self._suspected, active = set(), 0, self._active(now)
