@@ -32,12 +32,12 @@ from .errors import (
     UnansweredError,
 )
 from .feeds.addresses import check_address, is_live, may_be_film, what_is_there
-from .feeds.agent import Attached, Beginning, Pace, attach, is_film
+from .feeds.agent import Attached, Pace, attach, is_film
 from .feeds.cutting.joining import joined_times_us, write_joined
 from .feeds.cutting.segmenter import Segmenter, SegmentLimits
 from .feeds.fleet import FleetCamera, attach_all
 from .feeds.folders import VIDEO_SUFFIXES, find_files
-from .feeds.footage import Footage
+from .feeds.footage import Beginning, Footage
 from .feeds.naming import camera_id, camera_of, cameras_of
 from .feeds.packets import Packet
 from .feeds.reasons import AGENT_STOPPED, FOOTAGE_IS_OVER, ITS_TURN, SET_ASIDE

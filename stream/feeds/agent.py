@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, Literal, Protocol, Self
+from typing import Final, Literal, Protocol
 
 from stream.errors import RecordTooLargeError, SourceError, StreamError
 from stream.headers import Headers
@@ -18,7 +18,7 @@ from stream.segment import Segment
 from .addresses import check_address, display_name, is_live, may_be_film
 from .cutting.segmenter import Segmenter, SegmentLimits
 from .folders import find_files
-from .footage import Footage, open_in_order
+from .footage import Beginning, Footage, open_in_order
 from .packets import Packet
 from .reasons import CAMERA_ENDED, NO_FRAME
 from .source import Feed, Reading
@@ -72,24 +72,6 @@ class Pauses:
 
     def reset(self) -> None:
         self._next = self._first
-
-
-@dataclass(frozen=True, slots=True)
-class Beginning:
-    """When footage began that is sent as if it were filmed from then on, whoever sends it."""
-
-    #: Event time of its first frame, in microseconds.
-    time_us: int
-    #: Seconds of the monotonic clock then, which all processes of a machine share.
-    clock: float
-
-    @classmethod
-    def now(cls) -> Self:
-        return cls(time.time_ns() // 1000, time.monotonic())
-
-    def late_seconds(self, time_us: int) -> float:
-        """How long ago what is shown at an event time was due; 0 where it is not due yet."""
-        return max(0.0, time.monotonic() - self.clock - (time_us - self.time_us) / 1e6)
 
 
 @dataclass(slots=True)

@@ -17,8 +17,9 @@ from stream.errors import BrokerError, SourceError
 
 from . import agent
 from .addresses import is_live
-from .agent import Attached, Beginning, Pauses, Sender, attach, wait
+from .agent import Attached, Pauses, Sender, attach, wait
 from .cutting.segmenter import SegmentLimits
+from .footage import Beginning
 from .reasons import AGENT_STOPPED, FOOTAGE_IS_OVER
 from .source import Reading
 from .state import FeedState, FeedStatus, FeedWatch, quiet_after

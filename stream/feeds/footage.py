@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from stream.errors import SourceError
 from stream.segment import Segment
@@ -33,6 +36,24 @@ def open_in_order(files: Sequence[Path], reading: Reading | None = None) -> list
         except SourceError:
             known.append((path, None))  # said by whoever reads it
     return [files[index] for index in recorded_order(known)]
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """When footage began that is sent as if it were filmed from then on, whoever sends it."""
+
+    #: Event time of its first frame, in microseconds.
+    time_us: int
+    #: Seconds of the monotonic clock then, which all processes of a machine share.
+    clock: float
+
+    @classmethod
+    def now(cls) -> Self:
+        return cls(time.time_ns() // 1000, time.monotonic())
+
+    def late_seconds(self, time_us: int) -> float:
+        """How long ago what is shown at an event time was due; 0 where it is not due yet."""
+        return max(0.0, time.monotonic() - self.clock - (time_us - self.time_us) / 1e6)
 
 
 class Footage:
