@@ -218,6 +218,22 @@ def test_a_fast_view_shows_what_was_filmed_a_segment_and_half_a_second_ago(
         page.evaluate("player.destroy()")
 
 
+def test_a_fast_view_of_long_groups_of_pictures_keeps_what_the_newest_needs(
+    embedded_broker: Service, topics_prefix: str, tmp_path: Path, browser
+):
+    film = write_video(tmp_path / "gate.mp4", 600, rate=10, gop=250, options={"bf": "0", "sc_threshold": "0"})
+    here = site(embedded_broker.address, topics_prefix, tmp_path)
+    here.cameras("gate")
+    with opened(here, browser) as page, camera_on(here.settings, film):
+        page.show("/api/v1/cameras/gate/fast.mp4", live=True)
+        page.wait("told.at(-1)[0] === 'playing'")
+        deadline = time.monotonic() + 32
+        while time.monotonic() < deadline:
+            assert page.evaluate("document.querySelector('video').buffered.length") == 1
+            time.sleep(0.2)
+        assert page.evaluate("document.querySelector('video').currentTime") > 20
+
+
 def test_a_fast_view_goes_on_where_the_camera_changes_its_size(
     embedded_broker: Service, topics_prefix: str, tmp_path: Path, browser
 ):

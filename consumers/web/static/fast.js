@@ -18,7 +18,8 @@ const SLACK = 0.2;
 const FASTER = 1.08;
 const SLOWER = 0.94;
 const JUMP = 4;
-const BACK_BUFFER = 10;
+// Where the newest keyframe is further behind, what is removed takes all that needs it along.
+const BACK_BUFFER = 30;
 // The server ends a view of which nothing comes for 30 s.
 const SILENT_MS = 40000;
 // Pieces that wait for the browser: it is far behind, and begins anew.
